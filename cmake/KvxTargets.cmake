@@ -1,0 +1,36 @@
+# kvx_library(name DEPS a b SOURCES x.cc ... [SIMD y.cc ...])
+# The dependency list is the architecture: a target sees only what is named here. SIMD files are compiled twice, for
+# AVX2 and for AVX-512, with KVX_ISA naming the namespace; they use no inline functions or templates of the standard
+# library, so that no AVX-512 copy of shared code can be linked into the rest.
+function(kvx_library name)
+  cmake_parse_arguments(arg "" "" "DEPS;PRIVATE_DEPS;SOURCES;SIMD" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  add_library(kvx::${name} ALIAS ${name})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
+  if(arg_SIMD)
+    foreach(isa avx2 avx512)
+      add_library(${name}_${isa} OBJECT ${arg_SIMD})
+      target_include_directories(${name}_${isa} PRIVATE ${PROJECT_SOURCE_DIR})
+      target_compile_definitions(${name}_${isa} PRIVATE KVX_ISA=${isa})
+      if(isa STREQUAL avx512)
+        target_compile_options(${name}_${isa} PRIVATE -march=x86-64-v4 -mprefer-vector-width=512)
+      endif()
+      target_sources(${name} PRIVATE $<TARGET_OBJECTS:${name}_${isa}>)
+    endforeach()
+  endif()
+endfunction()
+
+# kvx_test(name LABEL quick|slow DEPS a b SOURCES x.cc ... [TIMEOUT s])
+# One GoogleTest binary; every test is a ctest entry of its own, so that a skipped one is listed as skipped. Label
+# `quick` is what runs before every commit.
+function(kvx_test name)
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT" "DEPS;SOURCES" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE kvx_test_main ${arg_DEPS})
+  gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+endfunction()

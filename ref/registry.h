@@ -1,0 +1,18 @@
+// The reference implementations by descriptor.
+#pragma once
+
+#include <memory>
+
+#include "sim/api/cache.h"
+#include "sim/api/descriptor.h"
+
+namespace kvx::ref {
+
+// The reference cache of one layer. Throws a usage Error where descriptor and shape do not fit (e.g. a group longer
+// than the head dim).
+std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config);
+
+// Same, bound for the engine.
+CacheFactory factory(const Descriptor& descriptor);
+
+}  // namespace kvx::ref

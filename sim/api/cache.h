@@ -1,0 +1,172 @@
+// The layer cache: the policy of a scheme for one layer. What is sealed when, what stays exact, and what
+// each query reads. Both sides (ref, gpu) implement it; the engine and the driver know nothing else of a
+// scheme.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sim/api/coder.h"
+#include "sim/api/tensor.h"
+
+namespace kvx {
+
+enum class Side : uint8_t { kK, kV };
+inline const char* side_name(Side side) { return side == Side::kK ? "k" : "v"; }
+
+enum class KeySpace : uint8_t { kRotated, kPreRope };
+
+// K and V reach `append` in binary32 and are rounded once (RNE) to this type before anything else.
+enum class InputType : uint8_t { kF32, kF16, kBf16 };
+
+// Laws a scheme may claim; each is tested for every scheme that claims it.
+enum class Law : uint8_t {
+  kChunk = 1,     // any splitting of the same rows into appends gives the same bytes
+  kBatch = 2,     // other sequences in the cache change nothing
+  kPrefix = 4,    // sealed bytes never change
+  kMetadata = 8,  // codes are computed with the metadata that decode will read
+  kBytes = 16     // the image is as long as the count says
+};
+using LawSet = uint8_t;
+inline constexpr LawSet kAllLaws = 31;
+inline bool claims(LawSet laws, Law law) { return (laws & static_cast<LawSet>(law)) != 0; }
+
+struct Traits {
+  KeySpace keys = KeySpace::kRotated;
+  InputType input = InputType::kF16;
+  bool fixed_size = true;             // bytes follow from the length alone
+  bool query_dependent_read = false;  // reads depend on q: only `attend` can tell
+  LawSet laws = kAllLaws;
+};
+
+struct LayerShape {
+  int layer = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+};
+
+// Exact windows: kept as the scheme says, or counted as 0 (cache mode `all`: whatever can be sealed is sealed,
+// only an incomplete group along tokens stays exact).
+enum class Windows : uint8_t { kKept, kNone };
+
+enum class NonFinite : uint8_t { kRefuse, kPropagate };
+
+struct CacheConfig {
+  LayerShape shape;
+  Windows windows = Windows::kKept;
+  NonFinite nonfinite = NonFinite::kRefuse;
+};
+
+using SeqId = int32_t;
+
+// Consecutive tokens of one sequence inside a batch of rows.
+struct Span {
+  SeqId seq = 0;
+  int64_t first = 0;        // position of the first token in its sequence
+  int64_t count = 0;        // tokens
+  bool prompt_end = false;  // the prompt ends with this span
+};
+
+enum class Held : uint8_t { kSealed, kExact };
+
+// Tokens [first, first + count) and how they are read.
+struct RowRange {
+  int64_t first = 0;
+  int64_t count = 0;
+  Held held = Held::kSealed;
+  bool operator==(const RowRange&) const = default;
+};
+
+// Ascending, disjoint, no empty ranges. Tokens in no range are not read at all.
+using ReadMap = std::vector<RowRange>;
+
+// Exact bytes by item.
+struct ByteCount {
+  std::array<int64_t, kItems> bytes{};
+  int64_t& operator[](Item item) { return bytes[static_cast<size_t>(item)]; }
+  int64_t operator[](Item item) const { return bytes[static_cast<size_t>(item)]; }
+  int64_t total() const;
+  ByteCount& operator+=(const ByteCount& other);
+};
+
+// One run of bytes of the serialised image at some length.
+struct LayoutEntry {
+  std::string name;  // e.g. "k.head0.block3.scale"
+  std::string dtype;
+  std::string shape;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  Item item = Item::kCodes;
+};
+
+// Receives canonical logical tensors, e.g. ("k.codes", "U8", {kv_heads, tokens, head_dim}, bytes).
+using Sink = std::function<void(const std::string& name, const std::string& dtype,
+                                const std::vector<int64_t>& shape, std::span<const std::byte> bytes)>;
+
+class LayerCache {
+ public:
+  virtual ~LayerCache() = default;
+
+  virtual const Traits& traits() const = 0;
+  virtual const CacheConfig& config() const = 0;
+
+  // Sequences are independent. `fork` shares what is stored up to now.
+  virtual SeqId open() = 0;
+  virtual SeqId fork(SeqId seq) = 0;
+  virtual void close(SeqId seq) = 0;
+  virtual int64_t length(SeqId seq) const = 0;
+
+  // Adds the rows of k and v, [tokens][kv heads][head dim] binary32, in the key space of the traits. Rows of
+  // `spans` follow each other in k and v; each span must start at its sequence's length. Any chunking gives the
+  // same bytes. Non-finite values (after rounding to the input type) throw an Error naming layer, side, head,
+  // token and channel unless the config lets them through.
+  virtual void append(ConstRows k, ConstRows v, std::span<const Span> spans) = 0;
+
+  // What is sealed and exact now.
+  virtual ReadMap held(SeqId seq, Side side) const = 0;
+
+  // What the query at position `query` reads in mode `streamed`; query must be of the last append.
+  virtual ReadMap reads(SeqId seq, Side side, int64_t query) const = 0;
+
+  // Values of tokens [range.first, +count) as a read returns them, to out [count][kv heads][head dim]: sealed rows
+  // decoded, exact rows in the input type, both widened. Exact rows are those `held` says are exact, and also those that
+  // were exact before the last append or came with it, until the next append: a query of that append may
+  // still read them so.
+  virtual void read(SeqId seq, Side side, RowRange range, Rows out) const = 0;
+
+  // Attention output of the queries q [tokens][q heads][head dim], rotated, of the last append's spans, in the
+  // `ieee` arithmetic, mode `streamed`. Query head h reads KV head h / (q heads / kv heads).
+  virtual void attend(ConstRows q, std::span<const Span> spans, Rows out) const = 0;
+
+  // Drops the exact rows that only the last append's queries could still read.
+  virtual void settle(SeqId seq) = 0;
+
+  // Shortens the sequence. Throws a usage Error where rows that would be exact at that length are already sealed.
+  virtual void truncate(SeqId seq, int64_t length) = 0;
+
+  virtual ByteCount used(SeqId seq, Side side) const = 0;
+  virtual double nominal_bits(Side side) const = 0;
+
+  // The stored bytes themselves, K then V; as long as `used` says. A fresh cache restored from an image decodes
+  // and attends to the same bits. `restore` throws an environment Error if the bytes' length is not what the
+  // token count asks for.
+  virtual std::vector<std::byte> image(SeqId seq) const = 0;
+  virtual SeqId restore(int64_t length, std::span<const std::byte> image) = 0;
+
+  // Where each run of bytes of an image of `length` tokens lies, and one sentence on what is sealed when.
+  virtual std::vector<LayoutEntry> layout(int64_t length) const = 0;
+  virtual std::string policy(Side side) const = 0;
+
+  virtual void export_to(SeqId seq, const Sink& sink) const = 0;
+};
+
+// Makes the cache of one layer; the engine gets schemes only through this.
+using CacheFactory = std::function<std::unique_ptr<LayerCache>(const CacheConfig&)>;
+
+}  // namespace kvx

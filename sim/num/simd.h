@@ -1,0 +1,115 @@
+// One vector of binary32 lanes, and no more than the kernels need. Only for files that are compiled once per instruction
+// set (KVX_ISA is avx2 or avx512): everything here lives in a namespace of that name, so that no AVX-512 code can be linked
+// into the rest. No function here rounds twice or reorders: one method, one IEEE operation per lane.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#ifndef KVX_ISA
+#error "simd.h is for files compiled once per instruction set"
+#endif
+
+namespace kvx::num::KVX_ISA {
+
+#if defined(__AVX512F__)
+
+struct F32 {
+  static constexpr int kLanes = 16;
+  using Mask = __mmask16;
+  __m512 v;
+
+  static F32 zero() { return {_mm512_setzero_ps()}; }
+  static F32 all(float x) { return {_mm512_set1_ps(x)}; }
+  static F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static F32 load_first(const float* p, int n) {
+    return {_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p)};
+  }
+  static F32 load_f16(const uint16_t* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
+  static F32 load_bf16(const uint16_t* p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+  }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store_first(float* p, int n) const {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), v);
+  }
+  friend F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
+  friend F32 operator-(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+  friend F32 operator*(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  friend F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+  friend F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.v)}; }
+  // a*b + c, rounded once.
+  friend F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+  // x86 semantics: the second operand where either is NaN or both are zero.
+  friend F32 max_x86(F32 a, F32 b) { return {_mm512_max_ps(a.v, b.v)}; }
+  friend F32 min_x86(F32 a, F32 b) { return {_mm512_min_ps(a.v, b.v)}; }
+  friend Mask is_nan(F32 a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q); }
+  friend Mask less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
+  friend Mask less_equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ); }
+  // yes where the mask is set, else no.
+  static F32 select(Mask mask, F32 yes, F32 no) { return {_mm512_mask_blend_ps(mask, no.v, yes.v)}; }
+  static bool any(Mask mask) { return mask != 0; }
+  // bits(a) + (bits(t) << 23) with wrap-around.
+  static F32 add_exponent(F32 a, F32 t) {
+    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v),
+                                                 _mm512_slli_epi32(_mm512_castps_si512(t.v), 23)))};
+  }
+  // Sign bit flipped, of zeros and NaN too.
+  F32 operator-() const {
+    return {_mm512_castsi512_ps(_mm512_xor_epi32(_mm512_castps_si512(v), _mm512_set1_epi32(INT32_MIN)))};
+  }
+  // Toward +infinity, exact.
+  friend F32 ceil(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)}; }
+};
+
+#else
+
+struct F32 {
+  static constexpr int kLanes = 8;
+  using Mask = __m256;
+  __m256 v;
+
+  static F32 zero() { return {_mm256_setzero_ps()}; }
+  static F32 all(float x) { return {_mm256_set1_ps(x)}; }
+  static F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static __m256i first_lanes(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static F32 load_first(const float* p, int n) { return {_mm256_maskload_ps(p, first_lanes(n))}; }
+  static F32 load_f16(const uint16_t* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+  }
+  static F32 load_bf16(const uint16_t* p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
+  }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store_first(float* p, int n) const { _mm256_maskstore_ps(p, first_lanes(n), v); }
+  friend F32 operator+(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
+  friend F32 operator-(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
+  friend F32 operator*(F32 a, F32 b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  friend F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.v, b.v)}; }
+  friend F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.v)}; }
+  friend F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+  friend F32 max_x86(F32 a, F32 b) { return {_mm256_max_ps(a.v, b.v)}; }
+  friend F32 min_x86(F32 a, F32 b) { return {_mm256_min_ps(a.v, b.v)}; }
+  friend Mask is_nan(F32 a) { return _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q); }
+  friend Mask less(F32 a, F32 b) { return _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ); }
+  friend Mask less_equal(F32 a, F32 b) { return _mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ); }
+  static F32 select(Mask mask, F32 yes, F32 no) { return {_mm256_blendv_ps(no.v, yes.v, mask)}; }
+  static bool any(Mask mask) { return _mm256_movemask_ps(mask) != 0; }
+  static F32 add_exponent(F32 a, F32 t) {
+    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.v),
+                                                 _mm256_slli_epi32(_mm256_castps_si256(t.v), 23)))};
+  }
+  F32 operator-() const { return {_mm256_xor_ps(v, _mm256_set1_ps(-0.0f))}; }
+  friend F32 ceil(F32 a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)}; }
+};
+
+#endif
+
+}  // namespace kvx::num::KVX_ISA

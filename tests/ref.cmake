@@ -1,0 +1,1 @@
+# Tests of this area: kvx_test(...) and add_test(...) lines.
