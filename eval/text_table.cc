@@ -1,7 +1,5 @@
 #include "eval/text_table.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 
 namespace kvx::eval {
@@ -16,8 +14,11 @@ std::string align_columns(const std::vector<std::vector<std::string>>& rows, siz
   for (const auto& row : rows) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
+      const std::string padding(widths[i] - row[i].size(), ' ');
       if (i > 0) line += "  ";
-      line += i < left ? fmt::format("{:<{}}", row[i], widths[i]) : fmt::format("{:>{}}", row[i], widths[i]);
+      if (i >= left) line += padding;
+      line += row[i];
+      if (i < left) line += padding;
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
@@ -26,10 +27,13 @@ std::string align_columns(const std::vector<std::vector<std::string>>& rows, siz
 }
 
 std::string thousands(long long value) {
-  std::string digits = fmt::format("{}", value);
-  for (ptrdiff_t i = static_cast<ptrdiff_t>(digits.size()) - 3; i > (value < 0 ? 1 : 0); i -= 3)
-    digits.insert(static_cast<size_t>(i), ",");
-  return digits;
+  const std::string digits = std::to_string(value);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && digits[i - 1] != '-' && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
 }
 
 }  // namespace kvx::eval
