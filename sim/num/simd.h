@@ -79,6 +79,32 @@ struct F32 {
   friend F32 ceil(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)}; }
 };
 
+// Lane c of r[i] and lane i of r[c] change places.
+inline void transpose(F32 (&r)[16]) {
+  __m512 pairs[16], quads[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    pairs[i + 1] = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      const __m512d low = _mm512_castps_pd(pairs[i + j]), high = _mm512_castps_pd(pairs[i + j + 2]);
+      quads[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+      quads[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+    }
+  }
+  for (int c = 0; c < 4; ++c) {
+    const __m512 a = _mm512_shuffle_f32x4(quads[c], quads[c + 4], 0x88);
+    const __m512 b = _mm512_shuffle_f32x4(quads[c + 8], quads[c + 12], 0x88);
+    const __m512 d = _mm512_shuffle_f32x4(quads[c], quads[c + 4], 0xdd);
+    const __m512 e = _mm512_shuffle_f32x4(quads[c + 8], quads[c + 12], 0xdd);
+    r[c].v = _mm512_shuffle_f32x4(a, b, 0x88);
+    r[c + 8].v = _mm512_shuffle_f32x4(a, b, 0xdd);
+    r[c + 4].v = _mm512_shuffle_f32x4(d, e, 0x88);
+    r[c + 12].v = _mm512_shuffle_f32x4(d, e, 0xdd);
+  }
+}
+
 // binary64 lanes: two of these hold the lanes of one F32.
 struct F64 {
   static constexpr int kLanes = 8;
@@ -168,6 +194,25 @@ struct F32 {
   F32 operator-() const { return {_mm256_xor_ps(v, _mm256_set1_ps(-0.0f))}; }
   friend F32 ceil(F32 a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)}; }
 };
+
+inline void transpose(F32 (&r)[8]) {
+  __m256 pairs[8], quads[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(r[i].v, r[i + 1].v);
+    pairs[i + 1] = _mm256_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      const __m256d low = _mm256_castps_pd(pairs[i + j]), high = _mm256_castps_pd(pairs[i + j + 2]);
+      quads[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, high));
+      quads[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, high));
+    }
+  }
+  for (int c = 0; c < 4; ++c) {
+    r[c].v = _mm256_permute2f128_ps(quads[c], quads[c + 4], 0x20);
+    r[c + 4].v = _mm256_permute2f128_ps(quads[c], quads[c + 4], 0x31);
+  }
+}
 
 struct F64 {
   static constexpr int kLanes = 4;
