@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "sim/num/kernels.h"
+
 namespace kvx::num {
 namespace {
 
@@ -130,23 +132,19 @@ double exp2_64(double x) {
 }
 
 void exp2(std::span<const float> x, std::span<float> out) {
-  for (size_t i = 0; i < x.size(); ++i) out[i] = exp2(x[i]);
+  kernels().exp2(x.data(), std::ssize(x), out.data());
 }
 
 void exp(std::span<const float> x, std::span<float> out) {
-  for (size_t i = 0; i < x.size(); ++i) out[i] = exp(x[i]);
+  kernels().exp(x.data(), std::ssize(x), out.data());
 }
 
 void silu(std::span<const float> x, std::span<float> out) {
-  for (size_t i = 0; i < x.size(); ++i) out[i] = silu(x[i]);
+  kernels().silu(x.data(), std::ssize(x), out.data());
 }
 
 void sincos_phase(std::span<const uint32_t> phase, std::span<float> sin, std::span<float> cos) {
-  for (size_t i = 0; i < phase.size(); ++i) {
-    const SinCos sc = sincos_phase(phase[i]);
-    sin[i] = sc.sin;
-    cos[i] = sc.cos;
-  }
+  kernels().sincos_phase(phase.data(), std::ssize(phase), sin.data(), cos.data());
 }
 
 }  // namespace kvx::num

@@ -50,4 +50,26 @@ inline F32 exp(F32 x) {
 
 inline F32 silu(F32 x) { return x / (F32::all(1.0f) + exp(-x)); }
 
+// 1.5: one turn is 2^32.
+inline void sincos_phase(U32 phase, F32& sin, F32& cos) {
+  const U32 quadrant = (phase + U32::all(0x20000000u)).right<30>();
+  const F32 t = (phase - quadrant.left<30>()).to_f32() * F32::all(0x1p-32f);
+  const F32 z = t * t;
+  F32 p = F32::all(-0x1.2d9302p+6f);
+  p = fma(p, z, F32::all(0x1.465e92p+6f));
+  p = fma(p, z, F32::all(-0x1.4abbc4p+5f));
+  p = fma(p, z, F32::all(0x1.921fb6p+2f));
+  const F32 s = t * p;
+  F32 q = F32::all(0x1.d9f7bcp+5f);
+  q = fma(q, z, F32::all(-0x1.55c666p+6f));
+  q = fma(q, z, F32::all(0x1.03c1d6p+6f));
+  q = fma(q, z, F32::all(-0x1.3bd3ccp+4f));
+  const F32 c = fma(z, q, F32::all(1.0f));
+  // Odd quadrants exchange the two; sin is negative in quadrants 2 and 3, cos in 1 and 2.
+  const F32::Mask odd = quadrant.left<31>().high_bit();
+  const U32 sign = U32::all(0x80000000u);
+  sin = (quadrant.left<30>() & sign).flip(F32::select(odd, c, s));
+  cos = ((quadrant + U32::all(1)).left<30>() & sign).flip(F32::select(odd, s, c));
+}
+
 }  // namespace kvx::num::KVX_ISA
