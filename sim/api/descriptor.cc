@@ -236,8 +236,10 @@ std::vector<std::string> spellings(const SchemeSchema& schema) {
 [[noreturn]] void unknown_item(const SchemeSchema& schema, std::string_view item) {
   const std::vector<std::string> all = spellings(schema);
   const std::string start = std::string(schema.name) + ": unknown item " + quoted(item);
+  std::string value(1, '=');
+  value += item;
   for (const std::string& known : all) {  // the value of a word key without its key
-    if (known.ends_with("=" + std::string(item))) {
+    if (known.ends_with(value)) {
       throw usage_error(start + "; did you mean " + quoted(known) + "?");
     }
   }

@@ -6,6 +6,22 @@
 
 namespace kvx::num {
 
+namespace {
+
+// Internal, so that the loops below are vectorised.
+inline uint16_t to_bf16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t nan = (bits >> 16) | 0x40u;
+  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? nan : rounded);
+}
+
+inline float from_bf16(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+}  // namespace
+
 uint16_t f16_encode(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const uint32_t sign = (bits >> 16) & 0x8000u;
@@ -38,13 +54,8 @@ float f16_decode(uint16_t bits) {
   return std::bit_cast<float>(sign | wide);
 }
 
-uint16_t bf16_encode(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
-}
-
-float bf16_decode(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+uint16_t bf16_encode(float x) { return to_bf16(x); }
+float bf16_decode(uint16_t bits) { return from_bf16(bits); }
 
 // F16C rounds to nearest even here whatever MXCSR says, and quiets NaN as above.
 void f16_encode(std::span<const float> x, std::span<uint16_t> bits) {
@@ -72,15 +83,15 @@ void f16_round(std::span<const float> x, std::span<float> out) {
 }
 
 void bf16_encode(std::span<const float> x, std::span<uint16_t> bits) {
-  for (size_t i = 0; i < x.size(); ++i) bits[i] = bf16_encode(x[i]);
+  for (size_t i = 0; i < x.size(); ++i) bits[i] = to_bf16(x[i]);
 }
 
 void bf16_decode(std::span<const uint16_t> bits, std::span<float> x) {
-  for (size_t i = 0; i < bits.size(); ++i) x[i] = bf16_decode(bits[i]);
+  for (size_t i = 0; i < bits.size(); ++i) x[i] = from_bf16(bits[i]);
 }
 
 void bf16_round(std::span<const float> x, std::span<float> out) {
-  for (size_t i = 0; i < x.size(); ++i) out[i] = bf16_round(x[i]);
+  for (size_t i = 0; i < x.size(); ++i) out[i] = from_bf16(to_bf16(x[i]));
 }
 
 }  // namespace kvx::num
