@@ -181,7 +181,7 @@ Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
 }
 
 TEST(EngineTest, EqualsTheTransformerOfTheDefinitions) {
-  for (const test::TinyDType dtype : {test::TinyDType::kF32, test::TinyDType::kF16, test::TinyDType::kBf16}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
     for (const bool tied : {false, true}) {
       test::TinyModelSpec spec = small_spec();
       spec.dtype = dtype;
