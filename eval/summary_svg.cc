@@ -74,6 +74,12 @@ struct Box {
   }
 };
 
+// What a label should keep clear of, and how much it matters.
+struct Obstacle {
+  Box box;
+  double weight;
+};
+
 struct Point {
   double x, y;
   double low, high;  // whisker, in coordinates; equal: none
@@ -88,12 +94,11 @@ struct Placed {
 };
 
 // Labels one after the other, each at the nearest spot that covers least of points, lines and earlier labels.
-std::vector<Placed> place_labels(const std::vector<Point>& points, const Box& frame) {
-  std::vector<Box> taken;
+std::vector<Placed> place_labels(const std::vector<Point>& points, const Box& frame, std::vector<Obstacle> taken) {
   for (const Point& point : points) {
-    taken.push_back({point.x - 6, point.y - 6, 12, 12});
+    taken.push_back({{point.x - 6, point.y - 6, 12, 12}, 4});
     if (point.low != point.high)
-      taken.push_back({point.x - 1, std::min(point.low, point.high), 2, std::abs(point.high - point.low)});
+      taken.push_back({{point.x - 1, std::min(point.low, point.high), 2, std::abs(point.high - point.low)}, 4});
   }
   std::vector<Placed> placed(points.size());
   std::vector<size_t> order(points.size());
@@ -110,7 +115,7 @@ std::vector<Placed> place_labels(const std::vector<Point>& points, const Box& fr
         const double x = point.x + radius * dx - (dx < -0.1 ? width : dx < 0.1 ? width / 2 : 0);
         const Box box{x, point.y + radius * dy - kLabelHeight / 2, width, kLabelHeight};
         double cost = 0.6 * radius + (turn == 0 ? 0 : 1);
-        for (const Box& other : taken) cost += 4 * box.overlap(other);
+        for (const auto& [other, weight] : taken) cost += weight * box.overlap(other);
         cost += 4 * (width * kLabelHeight - box.overlap(frame));
         if (cost < best) {
           best = cost;
@@ -118,7 +123,7 @@ std::vector<Placed> place_labels(const std::vector<Point>& points, const Box& fr
         }
       }
     }
-    taken.push_back(placed[i].box);
+    taken.push_back({placed[i].box, 4});
   }
   return placed;
 }
@@ -143,10 +148,10 @@ struct Series {
 Axis value_axis(const std::vector<double>& values, bool logarithmic, double from, double to) {
   const auto [min, max] = std::minmax_element(values.begin(), values.end());
   if (logarithmic || (*min > 0 && *max / *min > 2.5)) {
-    const double room = std::max(std::pow(*max / *min, 0.06), 1.05);
+    const double room = std::max(std::pow(*max / *min, 0.09), 1.05);
     return {*min / room, *max * room, from, to, true};
   }
-  const double room = std::max(0.08 * (*max - *min), 1e-4 * std::abs(*max));
+  const double room = std::max(0.12 * (*max - *min), 1e-4 * std::abs(*max));
   return {*min - room, *max + room, from, to, false};
 }
 
@@ -185,11 +190,18 @@ std::string panel(const std::string& title, const std::vector<Series>& series, d
     return a.row->bits != b.row->bits ? a.row->bits < b.row->bits : a.value < b.value;
   });
   std::string front;
-  double best = INFINITY;
+  std::vector<Obstacle> obstacles;
+  double best = INFINITY, last_x = 0, last_y = 0;
   for (const Series& one : sorted) {
     if (one.value >= best) continue;
     best = one.value;
-    front += fmt::format("{}{:.1f},{:.1f}", front.empty() ? "" : " ", x(one.row->bits), y(one.value));
+    const double to_x = x(one.row->bits), to_y = y(one.value);
+    constexpr int kSteps = 24;
+    for (int i = 0; i < kSteps && !front.empty(); ++i)
+      obstacles.push_back({{last_x + (to_x - last_x) * i / kSteps - 2, last_y + (to_y - last_y) * i / kSteps - 2, 4, 4}, 0.5});
+    front += fmt::format("{}{:.1f},{:.1f}", front.empty() ? "" : " ", to_x, to_y);
+    last_x = to_x;
+    last_y = to_y;
   }
   svg += fmt::format("<polyline points=\"{}\" class=\"p\"/>\n", front);
 
@@ -198,11 +210,15 @@ std::string panel(const std::string& title, const std::vector<Series>& series, d
     points.push_back({x(one.row->bits), y(one.value), y(one.low), y(one.high), one.row->label,
                       fmt::format("{}: {:.3f} bits, {:.6g}", one.row->label, one.row->bits, one.value),
                       family_color(one.row->label, families)});
-  if (base > 0)
+  if (base > 0) {
+    const std::string name = fmt::format("fp:f32, {:.4g}", base);
     svg += fmt::format("<line x1=\"{0:.1f}\" y1=\"{2:.1f}\" x2=\"{1:.1f}\" y2=\"{2:.1f}\" class=\"b\"/>\n"
-                       "<text x=\"{3:.1f}\" y=\"{4:.1f}\" class=\"n e\">fp:f32, {5:.4g}</text>\n",
-                       x0, x0 + kPlotWidth, y(base), x0 + kPlotWidth - 6, y(base) + 15, base);
-  const std::vector<Placed> labels = place_labels(points, {x0 + 2, y0 + 2, kPlotWidth - 4, kPlotHeight - 4});
+                       "<text x=\"{3:.1f}\" y=\"{4:.1f}\" class=\"n\">{5}</text>\n",
+                       x0, x0 + kPlotWidth, y(base), x0 + 6, y(base) + 15, name);
+    obstacles.push_back({{x0, y(base) - 2, kPlotWidth, 4}, 2});
+    obstacles.push_back({{x0 + 6, y(base) + 4, kCharWidth * static_cast<double>(name.size()), kLabelHeight}, 4});
+  }
+  const std::vector<Placed> labels = place_labels(points, {x0 + 2, y0 + 2, kPlotWidth - 4, kPlotHeight - 4}, obstacles);
   for (size_t i = 0; i < points.size(); ++i) {
     const Point& point = points[i];
     const Box& box = labels[i].box;
