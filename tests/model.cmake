@@ -1,1 +1,7 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
+
+# Writers of small checkpoints; for tests of other areas too.
+add_library(kvx_tiny_model STATIC support/tiny_model.cc support/model_writer.cc)
+target_link_libraries(kvx_tiny_model PUBLIC kvx_files PRIVATE kvx_num nlohmann_json::nlohmann_json)
+
+kvx_test(model_checkpoint LABEL quick DEPS kvx_tiny_model SOURCES unit/model_checkpoint.cc)

@@ -1,0 +1,358 @@
+#include "tests/support/tiny_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "sim/num/formats.h"
+
+namespace kvx::test {
+namespace {
+
+using model::DType;
+using nlohmann::json;
+
+uint64_t mix(uint64_t x) {  // the finaliser of splitmix64
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+  return x ^ x >> 31;
+}
+
+// The sum of four 16-bit uniform numbers, centred and divided by 2^15: standard deviation 1.15.
+float bell(uint64_t hash) {
+  int32_t sum = -131070;
+  for (int i = 0; i < 4; ++i) sum += static_cast<int32_t>(hash >> (16 * i) & 0xFFFF);
+  return static_cast<float>(sum) * 0x1p-15f;
+}
+
+float round_to(float x, DType dtype) {
+  if (dtype == DType::kF16) return num::f16_decode(num::f16_encode(x));
+  if (dtype == DType::kBf16) return num::bf16_decode(num::bf16_encode(x));
+  return x;
+}
+
+// The alphabet of byte-level BPE: printable Latin-1 stands for itself, other bytes for U+0100 and
+// up in order.
+std::string byte_symbol(int byte) {
+  const auto printable = [](int b) {
+    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+  };
+  int code = byte;
+  if (!printable(byte)) {
+    code = 256;
+    for (int b = 0; b < byte; ++b) code += printable(b) ? 0 : 1;
+  }
+  if (code < 0x80) return {static_cast<char>(code)};
+  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+}
+
+struct TinyVocabulary {
+  std::vector<std::string> tokens;
+  std::vector<std::pair<std::string, std::string>> merges;
+};
+
+TinyVocabulary tiny_vocabulary(int64_t size) {
+  const std::string letters = "etaoinshrdlucmfwypvbgkjxqz";
+  TinyVocabulary out;
+  out.tokens = {"<|endoftext|>", "<|im_start|>"};
+  for (int byte = 0; byte < 256; ++byte) out.tokens.push_back(byte_symbol(byte));
+  std::vector<std::string> firsts = {byte_symbol(' ')};
+  for (const char c : letters) firsts.emplace_back(1, c);
+  for (const std::string& first : firsts) {
+    for (const char second : letters) {
+      if (static_cast<int64_t>(out.tokens.size()) >= size) break;
+      out.merges.emplace_back(first, std::string(1, second));
+      out.tokens.push_back(first + second);
+    }
+  }
+  if (static_cast<int64_t>(out.tokens.size()) != size) {
+    throw std::invalid_argument("a tiny vocabulary has 258 to 960 tokens");
+  }
+  return out;
+}
+
+const char* safetensors_type(DType dtype) { return model::dtype_name(dtype); }
+
+uint32_t gguf_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return 0;
+    case DType::kF16:
+      return 1;
+    case DType::kBf16:
+      return 30;
+    case DType::kQ8_0:
+      return 8;
+    case DType::kQ4_0:
+      return 2;
+    case DType::kQ4_1:
+      return 3;
+  }
+  return ~0u;
+}
+
+std::string encode_f16(float x) { return le_bytes(num::f16_encode(x)); }
+
+std::string pack_nibbles(const int* codes) {
+  std::string out;
+  for (int j = 0; j < 16; ++j) out += static_cast<char>(codes[j] | codes[j + 16] << 4);
+  return out;
+}
+
+std::string encode_block(const float* x, DType dtype) {
+  int codes[32];
+  if (dtype == DType::kQ8_0) {
+    float amax = 0;
+    for (int i = 0; i < 32; ++i) amax = std::max(amax, std::fabs(x[i]));
+    const float d = amax / 127.0f;
+    const float id = d != 0 ? 1.0f / d : 0;
+    std::string out = encode_f16(d);
+    for (int i = 0; i < 32; ++i)
+      out += static_cast<char>(static_cast<int8_t>(std::round(x[i] * id)));
+    return out;
+  }
+  if (dtype == DType::kQ4_0) {
+    float extreme = 0;
+    for (int i = 0; i < 32; ++i) {
+      if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+    }
+    const float d = extreme / -8.0f;
+    const float id = d != 0 ? 1.0f / d : 0;
+    for (int i = 0; i < 32; ++i) codes[i] = std::min(15, static_cast<int>(x[i] * id + 8.5f));
+    return encode_f16(d) + pack_nibbles(codes);
+  }
+  const float low = *std::min_element(x, x + 32);
+  const float d = (*std::max_element(x, x + 32) - low) / 15.0f;
+  const float id = d != 0 ? 1.0f / d : 0;
+  for (int i = 0; i < 32; ++i) codes[i] = std::min(15, static_cast<int>((x[i] - low) * id + 0.5f));
+  return encode_f16(d) + encode_f16(low) + pack_nibbles(codes);
+}
+
+std::string gguf_name(const std::string& name) {
+  static const std::vector<std::pair<std::string, std::string>> kNames = {
+      {"model.embed_tokens", "token_embd"},
+      {"model.norm", "output_norm"},
+      {"lm_head", "output"},
+      {"model.layers.", "blk."},
+      {"input_layernorm", "attn_norm"},
+      {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"},
+      {"self_attn.v_proj", "attn_v"},
+      {"self_attn.o_proj", "attn_output"},
+      {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},
+      {"mlp.up_proj", "ffn_up"},
+      {"mlp.down_proj", "ffn_down"},
+  };
+  std::string out = name;
+  for (const auto& [from, to] : kNames) {
+    const size_t at = out.find(from);
+    if (at != std::string::npos) out.replace(at, from.size(), to);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<TinyTensor> tiny_tensors(const TinyModelSpec& spec) {
+  const int64_t q = spec.heads * spec.head_dim;
+  const int64_t kv = spec.kv_heads * spec.head_dim;
+  std::vector<TinyTensor> out = {{"model.embed_tokens.weight", spec.vocab, spec.hidden},
+                                 {"model.norm.weight", 1, spec.hidden}};
+  if (!spec.tied) out.push_back({"lm_head.weight", spec.vocab, spec.hidden});
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    out.push_back({prefix + "input_layernorm.weight", 1, spec.hidden});
+    out.push_back({prefix + "self_attn.q_proj.weight", q, spec.hidden});
+    out.push_back({prefix + "self_attn.k_proj.weight", kv, spec.hidden});
+    out.push_back({prefix + "self_attn.v_proj.weight", kv, spec.hidden});
+    out.push_back({prefix + "self_attn.o_proj.weight", spec.hidden, q});
+    out.push_back({prefix + "post_attention_layernorm.weight", 1, spec.hidden});
+    out.push_back({prefix + "mlp.gate_proj.weight", spec.ffn, spec.hidden});
+    out.push_back({prefix + "mlp.up_proj.weight", spec.ffn, spec.hidden});
+    out.push_back({prefix + "mlp.down_proj.weight", spec.hidden, spec.ffn});
+  }
+  return out;
+}
+
+std::vector<float> tiny_weights(const TinyModelSpec& spec, size_t index) {
+  const TinyTensor tensor = tiny_tensors(spec).at(index);
+  float scale = 1;  // a power of two near 1/sqrt(cols): products with it are exact
+  while (scale * scale * static_cast<float>(tensor.cols) > 1) scale *= 0.5f;
+  std::vector<float> out(static_cast<size_t>(tensor.rows * tensor.cols));
+  const uint64_t stream = mix(mix(spec.seed) + index);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const float x = bell(mix(stream + (i + 1) * 0x9E3779B97F4A7C15u));
+    out[i] = round_to(tensor.rows == 1 ? 1 + x * 0.125f : x * scale, spec.dtype);
+  }
+  return out;
+}
+
+std::string encode_row(const float* row, int64_t cols, DType dtype) {
+  std::string out;
+  if (dtype == DType::kF32) {
+    for (int64_t i = 0; i < cols; ++i) out += le_bytes(row[i]);
+  } else if (dtype == DType::kF16) {
+    for (int64_t i = 0; i < cols; ++i) out += encode_f16(row[i]);
+  } else if (dtype == DType::kBf16) {
+    for (int64_t i = 0; i < cols; ++i) out += le_bytes(num::bf16_encode(row[i]));
+  } else {
+    for (int64_t i = 0; i < cols; i += 32) out += encode_block(row + i, dtype);
+  }
+  return out;
+}
+
+std::string tiny_config_json(const TinyModelSpec& spec) {
+  const json config = {{"architectures", {"LlamaForCausalLM"}},
+                       {"model_type", "llama"},
+                       {"hidden_size", spec.hidden},
+                       {"intermediate_size", spec.ffn},
+                       {"num_hidden_layers", spec.layers},
+                       {"num_attention_heads", spec.heads},
+                       {"num_key_value_heads", spec.kv_heads},
+                       {"head_dim", spec.head_dim},
+                       {"vocab_size", spec.vocab},
+                       {"max_position_embeddings", spec.max_positions},
+                       {"rms_norm_eps", 1e-5},
+                       {"rope_theta", 10000.0},
+                       {"hidden_act", "silu"},
+                       {"tie_word_embeddings", spec.tied},
+                       {"bos_token_id", 1},
+                       {"eos_token_id", 0}};
+  return config.dump(1) + "\n";
+}
+
+std::vector<SafetensorsEntry> tiny_safetensors(const TinyModelSpec& spec) {
+  std::vector<SafetensorsEntry> out;
+  const std::vector<TinyTensor> tensors = tiny_tensors(spec);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TinyTensor& tensor = tensors[i];
+    const std::vector<float> weights = tiny_weights(spec, i);
+    std::vector<int64_t> shape = {tensor.rows, tensor.cols};
+    if (tensor.rows == 1) shape = {tensor.cols};
+    out.push_back({tensor.name, safetensors_type(spec.dtype), shape,
+                   encode_row(weights.data(), tensor.rows * tensor.cols, spec.dtype)});
+  }
+  return out;
+}
+
+std::string tiny_tokenizer_json(const TinyModelSpec& spec) {
+  const TinyVocabulary vocabulary = tiny_vocabulary(spec.vocab);
+  json vocab = json::object();
+  json added = json::array();
+  json merges = json::array();
+  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) vocab[vocabulary.tokens[id]] = id;
+  for (int id = 0; id < 2; ++id) {
+    added.push_back({{"id", id},
+                     {"content", vocabulary.tokens[static_cast<size_t>(id)]},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", true}});
+  }
+  for (const auto& [left, right] : vocabulary.merges) merges.push_back(left + " " + right);
+  const json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", true}};
+  const json digits = {{"type", "Digits"}, {"individual_digits", true}};
+  const json file = {
+      {"version", "1.0"},
+      {"truncation", nullptr},
+      {"padding", nullptr},
+      {"added_tokens", added},
+      {"normalizer", nullptr},
+      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {digits, byte_level}}}},
+      {"post_processor", nullptr},
+      {"decoder", byte_level},
+      {"model",
+       {{"type", "BPE"},
+        {"dropout", nullptr},
+        {"unk_token", nullptr},
+        {"vocab", vocab},
+        {"merges", merges}}}};
+  return file.dump();
+}
+
+void write_tiny_model(const std::filesystem::path& folder, const TinyModelSpec& spec) {
+  std::filesystem::create_directories(folder);
+  write_file(folder / "config.json", tiny_config_json(spec));
+  write_file(folder / "tokenizer.json", tiny_tokenizer_json(spec));
+  const std::vector<SafetensorsEntry> tensors = tiny_safetensors(spec);
+  if (!spec.sharded) {
+    write_file(folder / "model.safetensors", safetensors_file(tensors));
+    return;
+  }
+  const auto middle = tensors.begin() + static_cast<ptrdiff_t>(tensors.size() / 2);
+  const std::vector<SafetensorsEntry> shards[] = {{tensors.begin(), middle},
+                                                  {middle, tensors.end()}};
+  json map;
+  for (int i = 0; i < 2; ++i) {
+    const std::string name = "model-0000" + std::to_string(i + 1) + "-of-00002.safetensors";
+    write_file(folder / name, safetensors_file(shards[i]));
+    for (const SafetensorsEntry& tensor : shards[i]) map[tensor.name] = name;
+  }
+  write_file(folder / "model.safetensors.index.json",
+             json{{"metadata", json::object()}, {"weight_map", map}}.dump());
+}
+
+GgufWriter tiny_gguf_metadata(const TinyModelSpec& spec) {
+  const TinyVocabulary vocabulary = tiny_vocabulary(spec.vocab);
+  std::vector<int32_t> types(vocabulary.tokens.size(), 1);
+  types[0] = types[1] = 3;
+  std::vector<std::string> merges;
+  for (const auto& [left, right] : vocabulary.merges) merges.push_back(left + " " + right);
+  GgufWriter out;
+  out.string("general.architecture", "llama")
+      .u32("llama.block_count", static_cast<uint32_t>(spec.layers))
+      .u32("llama.context_length", static_cast<uint32_t>(spec.max_positions))
+      .u32("llama.embedding_length", static_cast<uint32_t>(spec.hidden))
+      .u32("llama.feed_forward_length", static_cast<uint32_t>(spec.ffn))
+      .u32("llama.attention.head_count", static_cast<uint32_t>(spec.heads))
+      .u32("llama.attention.head_count_kv", static_cast<uint32_t>(spec.kv_heads))
+      .u32("llama.attention.key_length", static_cast<uint32_t>(spec.head_dim))
+      .u32("llama.attention.value_length", static_cast<uint32_t>(spec.head_dim))
+      .f32("llama.rope.freq_base", 10000.0f)
+      .f32("llama.attention.layer_norm_rms_epsilon", 1e-5f)
+      .string("tokenizer.ggml.model", "gpt2")
+      .string("tokenizer.ggml.pre", "smollm")
+      .strings("tokenizer.ggml.tokens", vocabulary.tokens)
+      .i32s("tokenizer.ggml.token_type", types)
+      .strings("tokenizer.ggml.merges", merges)
+      .u32("tokenizer.ggml.bos_token_id", 1)
+      .u32("tokenizer.ggml.eos_token_id", 0)
+      .boolean("tokenizer.ggml.add_bos_token", false);
+  return out;
+}
+
+void add_tiny_gguf_tensors(GgufWriter& writer, const TinyModelSpec& spec, DType matrices) {
+  const std::vector<TinyTensor> tensors = tiny_tensors(spec);
+  for (size_t index = 0; index < tensors.size(); ++index) {
+    const TinyTensor& tensor = tensors[index];
+    const std::vector<float> weights = tiny_weights(spec, index);
+    const bool is_q = tensor.name.ends_with("q_proj.weight");
+    const bool permuted = is_q || tensor.name.ends_with("k_proj.weight");
+    const int64_t d = spec.head_dim;
+    const DType dtype = tensor.rows == 1 ? DType::kF32 : matrices;
+    std::string bytes;
+    for (int64_t row = 0; row < tensor.rows; ++row) {
+      // Stored row 2i + s of a head is row i + s d/2 of the rotate-half order.
+      const int64_t in_head = row % d;
+      const int64_t from = permuted ? row - in_head + in_head / 2 + in_head % 2 * (d / 2) : row;
+      bytes += encode_row(weights.data() + from * tensor.cols, tensor.cols, dtype);
+    }
+    std::vector<uint64_t> dims = {static_cast<uint64_t>(tensor.cols)};
+    if (tensor.rows != 1) dims.push_back(static_cast<uint64_t>(tensor.rows));
+    writer.tensor(gguf_name(tensor.name), dims, gguf_type(dtype), bytes);
+  }
+}
+
+void write_tiny_gguf(const std::filesystem::path& path, const TinyModelSpec& spec, DType matrices) {
+  GgufWriter writer = tiny_gguf_metadata(spec);
+  add_tiny_gguf_tensors(writer, spec, matrices);
+  write_file(path, writer.file());
+}
+
+}  // namespace kvx::test

@@ -1,0 +1,63 @@
+// A small seeded Llama checkpoint, written as a Hugging Face folder or as GGUF, so that tests need
+// no data.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "sim/model/checkpoint.h"
+#include "tests/support/model_writer.h"
+#include "tests/support/temp_dir.h"
+
+namespace kvx::test {
+
+struct TinyModelSpec {
+  int64_t hidden = 64;
+  int64_t layers = 2;
+  int64_t heads = 4;
+  int64_t kv_heads = 2;
+  int64_t head_dim = 16;
+  int64_t ffn = 96;
+  int64_t vocab = 320;  // 258 to 960: two special tokens, 256 bytes, merges
+  int64_t max_positions = 512;
+  uint64_t seed = 1;
+  model::DType dtype = model::DType::kF32;  // F32, F16 or BF16: every weight is rounded to it
+  bool tied = false;
+  bool sharded = false;
+};
+
+struct TinyTensor {
+  std::string name;  // Hugging Face's
+  int64_t rows;
+  int64_t cols;
+};
+
+// All tensors of the checkpoint; norms have one row.
+std::vector<TinyTensor> tiny_tensors(const TinyModelSpec& spec);
+
+// Row-major weights of tensor `index` of tiny_tensors: a hash of (seed, index, element), about
+// normal; the standard deviation of a matrix is about 1/sqrt(cols), norms are near 1.
+std::vector<float> tiny_weights(const TinyModelSpec& spec, size_t index);
+
+// config.json, model.safetensors (or two shards and their index), tokenizer.json (byte-level BPE).
+void write_tiny_model(const std::filesystem::path& folder, const TinyModelSpec& spec);
+
+// The same weights as GGUF with tokenizer metadata: norms in F32, matrices in `matrices`, q and k
+// rows interleaved. Quantised matrices need rows of a multiple of 32.
+void write_tiny_gguf(const std::filesystem::path& path, const TinyModelSpec& spec,
+                     model::DType matrices);
+
+// The pieces, for tests that break one of them.
+std::string tiny_config_json(const TinyModelSpec& spec);
+std::vector<SafetensorsEntry> tiny_safetensors(const TinyModelSpec& spec);
+std::string tiny_tokenizer_json(const TinyModelSpec& spec);
+GgufWriter tiny_gguf_metadata(const TinyModelSpec& spec);
+void add_tiny_gguf_tensors(GgufWriter& writer, const TinyModelSpec& spec, model::DType matrices);
+
+// One row of blocks by the formulas of llama.cpp's formats (Q8_0, Q4_0, Q4_1), or the values as
+// F32, F16, BF16.
+std::string encode_row(const float* row, int64_t cols, model::DType dtype);
+
+}  // namespace kvx::test
