@@ -52,7 +52,7 @@ TEST(Accuracy, Exp2) {
   EXPECT_LE(worst(0, bits(127.99999f), exp2_error), 0.7945);
   EXPECT_LE(worst(bits(-0.0f), bits(-126.0f), exp2_error), 0.7945);
   EXPECT_GT(exp2_error(f32(0xbf001bed)),
-            0.79);  // the worst below zero: the measure itself is right
+            0.787);  // the worst below zero: the measure itself is right
 }
 
 double exp_error(float x) {
