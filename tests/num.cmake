@@ -1,3 +1,10 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
 kvx_test(num_values_test LABEL quick DEPS kvx_num SOURCES unit/num_values_test.cc)
+kvx_test(num_formats_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_formats_test.cc)
 kvx_test(num_simd_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_simd_test.cc)
+kvx_test(num_environment_test LABEL quick DEPS kvx_num OpenMP::OpenMP_CXX SOURCES unit/num_environment_test.cc)
+kvx_test(num_accuracy_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_accuracy_test.cc)
+target_compile_definitions(num_accuracy_test PRIVATE KVX_STRIDE=4099)
+kvx_test(num_accuracy_dense_test LABEL slow DEPS kvx_num kvx_gen SOURCES unit/num_accuracy_test.cc)
+target_compile_definitions(num_accuracy_dense_test PRIVATE KVX_STRIDE=61)
+kvx_test(num_domain_test LABEL slow DEPS kvx_num Eigen3::Eigen SOURCES slow/num_domain_test.cc)
