@@ -29,7 +29,7 @@ constexpr Verb kVerbs[] = {
 
 std::string usage() {
   std::string text = "usage: kvx VERB [options]\n\n";
-  for (const Verb& verb : kVerbs) text += fmt::format("  {:<9} {}\n", verb.name, verb.summary);
+  for (const Verb& verb : kVerbs) text += fmt::format("  {:9} {}\n", verb.name, verb.summary);
   return text +
          "\nkvx VERB --help lists the options of a verb; kvx --version prints the version.\n"
          "Exit codes: 0 good, 1 a verdict against the subject, 2 usage, 3 environment,\n"

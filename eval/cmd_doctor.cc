@@ -76,7 +76,7 @@ std::string as_lines(const Json& json, const std::string& prefix) {
       const std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
       for (size_t begin = 0, end; begin <= shown.size(); begin = end + 1) {
         end = std::min(shown.find('\n', begin), shown.size());
-        text += fmt::format("{:<24} {}\n", begin == 0 ? prefix + name : "", shown.substr(begin, end - begin));
+        text += fmt::format("{:24} {}\n", begin == 0 ? prefix + name : "", shown.substr(begin, end - begin));
       }
     }
   }

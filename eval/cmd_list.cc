@@ -1,5 +1,4 @@
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <sstream>
 
@@ -7,6 +6,7 @@
 #include "eval/number.h"
 #include "eval/options.h"
 #include "eval/record.h"
+#include "eval/text_table.h"
 #include "gpu/registry.h"
 #include "sim/api/schema.h"
 
@@ -35,8 +35,12 @@ std::string kind_name(KeyKind kind) {
 }
 
 std::string allowed(const KeySpec& key) {
-  if (!key.words.empty()) return fmt::format("{}", fmt::join(key.words, "|"));
-  if (!key.ints.empty()) return fmt::format("{}", fmt::join(key.ints, "|"));
+  if (!key.words.empty()) return join(key.words, "|");
+  if (!key.ints.empty()) {
+    std::string text;
+    for (const int64_t value : key.ints) text += (text.empty() ? "" : "|") + std::to_string(value);
+    return text;
+  }
   if (key.kind != KeyKind::kInt) return kind_name(key.kind);
   return key.max == INT64_MAX ? fmt::format("{}..", key.min) : fmt::format("{}..{}", key.min, key.max);
 }
@@ -53,13 +57,13 @@ std::string list_text() {
                         gpu::has_kernel(scheme.name) ? " and cuda" : "", scheme.summary,
                         scheme.paper == "-" ? "" : fmt::format(" ({})", scheme.paper));
     for (const KeySpec& key : scheme.keys)
-      text += fmt::format("    {:<8} {:<12} {:<14} {}\n", key.name, allowed(key), standing(key), key.doc);
+      text += fmt::format("    {:8} {:12} {:14} {}\n", key.name, allowed(key), standing(key), key.doc);
   }
   text += "\naliases\n\n";
-  for (const Alias& alias : aliases()) text += fmt::format("  {:<8} {}\n", alias.name, alias.descriptor);
+  for (const Alias& alias : aliases()) text += fmt::format("  {:8} {}\n", alias.name, alias.descriptor);
   text += "\ncache modes\n\n";
-  for (const auto& [name, doc] : kModes) text += fmt::format("  {:<14} {}\n", name, doc);
-  return text + fmt::format("\ntasks\n\n  {:<14} perplexity in GPTQ's protocol (modes streamed, all), divergence from fp:f32\n",
+  for (const auto& [name, doc] : kModes) text += fmt::format("  {:14} {}\n", name, doc);
+  return text + fmt::format("\ntasks\n\n  {:14} perplexity in GPTQ's protocol (modes streamed, all), divergence from fp:f32\n",
                             kPplTask);
 }
 

@@ -1,11 +1,11 @@
 #include "eval/options.h"
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
 
+#include "eval/text_table.h"
 #include "sim/api/descriptor.h"
 #include "sim/api/error.h"
 
@@ -87,7 +87,7 @@ void check_choice(std::string_view option, std::string_view value,
   if (std::find(choices.begin(), choices.end(), value) != choices.end()) return;
   const std::string_view near = nearest(value, choices);
   throw usage_error(fmt::format("{} '{}': must be one of {}{}", option, value,
-                                fmt::join(choices, ", "),
+                                join(choices, ", "),
                                 near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
 }
 

@@ -36,4 +36,13 @@ std::string thousands(long long value) {
   return text;
 }
 
+std::string join(std::span<const std::string_view> words, std::string_view between) {
+  std::string text;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += between;
+    text += words[i];
+  }
+  return text;
+}
+
 }  // namespace kvx::eval

@@ -1,7 +1,9 @@
 // Aligned columns for people.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kvx::eval {
@@ -11,5 +13,7 @@ std::string align_columns(const std::vector<std::vector<std::string>>& rows, siz
 
 // 1234567 -> "1,234,567"
 std::string thousands(long long value);
+
+std::string join(std::span<const std::string_view> words, std::string_view between);
 
 }  // namespace kvx::eval

@@ -79,8 +79,9 @@ class AsymmetricCoder final : public GroupedCoder {
     const float z = num::f16_decode(in.zero);
     for (size_t i = 0; i < x.size(); ++i) {
       const float product = static_cast<float>(in.codes[i]) * s;
-      x[i] = num::f16_round(product - z);
+      x[i] = product - z;
     }
+    num::f16_round(x, x);
   }
 
  private:
@@ -121,8 +122,9 @@ class SymmetricCoder final : public GroupedCoder {
     const int half = 1 << (bits_ - 1);
     for (size_t i = 0; i < x.size(); ++i) {
       const int q = (in.codes[i] ^ half) - half;
-      x[i] = num::f16_round(static_cast<float>(q) * s);
+      x[i] = static_cast<float>(q) * s;
     }
+    num::f16_round(x, x);
   }
 
  private:

@@ -68,11 +68,14 @@ class KiviCoder final : public GroupedCoder {
     const float s = fl16(r * inverse_);
     out.scale = stored(s);
     out.zero = stored(mn);
+    std::vector<float> t(x.size());
+    for (size_t i = 0; i < x.size(); ++i) t[i] = x[i] - mn;
+    num::f16_round(t, t);
+    for (float& value : t) value = value / s;
+    num::f16_round(t, t);
     for (size_t i = 0; i < x.size(); ++i) {
-      const float d = fl16(x[i] - mn);
-      const float t = fl16(d / s);
-      const float clamped = t < 0.0f ? 0.0f : t > top_ ? top_ : t;
-      out.codes[i] = std::isnan(t) ? uint8_t{0} : static_cast<uint8_t>(std::nearbyint(clamped));
+      const float clamped = t[i] < 0.0f ? 0.0f : t[i] > top_ ? top_ : t[i];
+      out.codes[i] = std::isnan(t[i]) ? uint8_t{0} : static_cast<uint8_t>(std::nearbyint(clamped));
     }
   }
 
@@ -80,10 +83,10 @@ class KiviCoder final : public GroupedCoder {
   void decode_group(const GroupCode& in, std::span<float> x) const override {
     const float s = num::f16_decode(in.scale);
     const float mn = num::f16_decode(in.zero);
-    for (size_t i = 0; i < x.size(); ++i) {
-      const float product = fl16(static_cast<float>(in.codes[i]) * s);
-      x[i] = fl16(product + mn);
-    }
+    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(in.codes[i]) * s;
+    num::f16_round(x, x);
+    for (float& value : x) value = value + mn;
+    num::f16_round(x, x);
   }
 
  private:

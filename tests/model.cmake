@@ -5,3 +5,7 @@ add_library(kvx_tiny_model STATIC support/tiny_model.cc support/model_writer.cc)
 target_link_libraries(kvx_tiny_model PUBLIC kvx_files PRIVATE kvx_num nlohmann_json::nlohmann_json)
 
 kvx_test(model_checkpoint LABEL quick DEPS kvx_tiny_model SOURCES unit/model_checkpoint.cc)
+
+# Writes token ids for tests/oracle/compare_tokens.py.
+add_executable(kvx_tokens oracle/tokens.cc)
+target_link_libraries(kvx_tokens PRIVATE kvx_files)

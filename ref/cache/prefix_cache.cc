@@ -6,61 +6,14 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ref/cache/elements.h"
 #include "sim/api/error.h"
 #include "sim/num/attention.h"
-#include "sim/num/formats.h"
 
 namespace kvx::ref {
 namespace {
 
 constexpr Side kSides[] = {Side::kK, Side::kV};
-
-int64_t input_bytes(InputType type) { return type == InputType::kF32 ? 4 : 2; }
-
-const char* input_name(InputType type) {
-  switch (type) {
-    case InputType::kF32:
-      return "f32";
-    case InputType::kF16:
-      return "f16";
-    case InputType::kBf16:
-      return "bf16";
-  }
-  throw std::logic_error("input type");
-}
-
-float round_input(InputType type, float x) {
-  switch (type) {
-    case InputType::kF32:
-      return x;
-    case InputType::kF16:
-      return num::f16_round(x);
-    case InputType::kBf16:
-      return num::bf16_round(x);
-  }
-  throw std::logic_error("input type");
-}
-
-// x is already a value of the type.
-void store_input(InputType type, float x, std::byte* out) {
-  if (type == InputType::kF32) {
-    std::memcpy(out, &x, 4);
-  } else {
-    const uint16_t bits = type == InputType::kF16 ? num::f16_encode(x) : num::bf16_encode(x);
-    std::memcpy(out, &bits, 2);
-  }
-}
-
-float load_input(InputType type, const std::byte* in) {
-  if (type == InputType::kF32) {
-    float x;
-    std::memcpy(&x, in, 4);
-    return x;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, in, 2);
-  return type == InputType::kF16 ? num::f16_decode(bits) : num::bf16_decode(bits);
-}
 
 void require(bool condition, const char* what) {
   if (!condition) throw std::logic_error(what);
@@ -78,7 +31,7 @@ PrefixCache::PrefixCache(const Traits& traits, const CacheConfig& config, SideSc
     : traits_(traits),
       config_(config),
       sides_{std::move(k), std::move(v)},
-      element_bytes_(input_bytes(traits.input)) {
+      element_bytes_(element_bytes(traits.input)) {
   require(config.shape.kv_heads > 0 && config.shape.head_dim > 0, "empty layer shape");
   for (const SideScheme& side : sides_) {
     require(side.coder->dim() == config.shape.head_dim, "coder of another head dim");
@@ -158,22 +111,23 @@ std::vector<std::byte> PrefixCache::rounded(Side side, ConstRows rows,
                                             std::span<const Span> spans) const {
   require(rows.heads == config_.shape.kv_heads, "append: rows of another number of heads");
   std::vector<std::byte> out(static_cast<size_t>(rows.tokens * token_bytes()));
+  std::vector<float> stored(static_cast<size_t>(rows.dim));
   std::byte* next = out.data();
   int64_t at = 0;
   for (const Span& span : spans) {
     for (int64_t token = span.first; token < span.first + span.count; ++token, ++at) {
-      for (int head = 0; head < rows.heads; ++head) {
+      for (int head = 0; head < rows.heads; ++head, next += row_bytes()) {
         const float* row = rows.row(at, head);
-        for (int channel = 0; channel < rows.dim; ++channel, next += element_bytes_) {
-          const float x = round_input(traits_.input, row[channel]);
-          if (!std::isfinite(x) && config_.nonfinite == NonFinite::kRefuse) {
-            throw environment_error("layer " + std::to_string(config_.shape.layer) + ", " +
-                                    side_name(side) + ", head " + std::to_string(head) +
-                                    ", token " + std::to_string(token) + ", channel " +
-                                    std::to_string(channel) + ": " + std::to_string(row[channel]) +
-                                    " is not finite in " + input_name(traits_.input));
-          }
-          store_input(traits_.input, x, next);
+        store_elements(traits_.input, {row, stored.size()}, next);
+        if (config_.nonfinite == NonFinite::kPropagate) continue;
+        load_elements(traits_.input, next, stored);
+        for (size_t channel = 0; channel < stored.size(); ++channel) {
+          if (std::isfinite(stored[channel])) continue;
+          throw environment_error("layer " + std::to_string(config_.shape.layer) + ", " +
+                                  side_name(side) + ", head " + std::to_string(head) + ", token " +
+                                  std::to_string(token) + ", channel " + std::to_string(channel) +
+                                  ": " + std::to_string(row[channel]) + " is not finite in " +
+                                  element_name(traits_.input));
         }
       }
     }
@@ -196,7 +150,8 @@ void PrefixCache::seal(Side side, Store& store, int64_t from, int64_t to) const 
   for (int64_t first = from; first < to; first += tokens) {
     for (int head = 0; head < config_.shape.kv_heads; ++head) {
       for (int64_t i = 0; i < tokens; ++i) {
-        load_row(
+        load_elements(
+            traits_.input,
             store.rows.data() + (first + i - store.first_row) * token_bytes() + head * row_bytes(),
             std::span(x).subspan(static_cast<size_t>(i) * dim, dim));
       }
@@ -278,12 +233,6 @@ ReadMap PrefixCache::reads(SeqId seq, Side side, int64_t query) const {
   return map;
 }
 
-void PrefixCache::load_row(const std::byte* in, std::span<float> out) const {
-  for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = load_input(traits_.input, in + i * static_cast<size_t>(element_bytes_));
-  }
-}
-
 void PrefixCache::read(SeqId seq, Side side, RowRange range, Rows out) const {
   const Sequence& sequence = find(seq);
   const Store& store = sequence.sides[static_cast<size_t>(side)];
@@ -297,8 +246,10 @@ void PrefixCache::read(SeqId seq, Side side, RowRange range, Rows out) const {
             "read: rows that are not held exact");
     for (int64_t token = range.first; token < end; ++token) {
       for (int head = 0; head < out.heads; ++head) {
-        load_row(store.rows.data() + (token - store.first_row) * token_bytes() + head * row_bytes(),
-                 {out.row(token - range.first, head), dim});
+        load_elements(
+            traits_.input,
+            store.rows.data() + (token - store.first_row) * token_bytes() + head * row_bytes(),
+            {out.row(token - range.first, head), dim});
       }
     }
     return;
@@ -484,8 +435,9 @@ std::vector<LayoutEntry> PrefixCache::layout(int64_t length) const {
     }
     const int64_t rows = length - sealed_tokens;
     for (int head = 0; head < heads && rows > 0; ++head) {
-      add(head_name(head) + ".exact", input_name(traits_.input),
-          "[" + std::to_string(rows) + "][" + std::to_string(config_.shape.head_dim) + "]",
+      add(head_name(head) + ".exact", element_name(traits_.input),
+          std::string("[") + std::to_string(rows) + "][" + std::to_string(config_.shape.head_dim) +
+              "]",
           rows * row_bytes(), Item::kExact);
     }
   }

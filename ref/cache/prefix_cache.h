@@ -81,7 +81,6 @@ class PrefixCache final : public LayerCache {
   std::vector<std::byte> rounded(Side side, ConstRows rows, std::span<const Span> spans) const;
   void seal(Side side, Store& store, int64_t from, int64_t to) const;
   void drop_rows(Side side, Sequence& sequence) const;
-  void load_row(const std::byte* in, std::span<float> out) const;
 
   int64_t sealed(Side side, const Sequence& s) const {
     return scheme(side).rule.sealed_after(s.length);
