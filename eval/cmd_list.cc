@@ -38,7 +38,7 @@ std::string allowed(const KeySpec& key) {
   if (!key.words.empty()) return join(key.words, "|");
   if (!key.ints.empty()) {
     std::string text;
-    for (const int64_t value : key.ints) text += (text.empty() ? "" : "|") + std::to_string(value);
+    for (const int64_t value : key.ints) text += fmt::format("{}{}", text.empty() ? "" : "|", value);
     return text;
   }
   if (key.kind != KeyKind::kInt) return kind_name(key.kind);
