@@ -18,7 +18,8 @@ add_compile_options(
   "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wdouble-promotion;-Wnon-virtual-dtor>"
   # GCC 12 warns of its own std::string and of fmt's buffers here, without a defect behind it.
   "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict;-Wno-stringop-overflow>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-lineinfo>")
+  # By hand: CMake 3.25 does not know that nvcc speaks C++20.
+  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-fmad=false;-lineinfo>")
 if(KVX_WERROR)
   add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Werror>")
 endif()
