@@ -14,7 +14,7 @@ numbers numeric optional ostream queue random ranges ratio regex scoped_allocato
 source_location span sstream stack stdexcept stop_token streambuf string string_view strstream system_error thread tuple
 type_traits typeindex typeinfo unordered_map unordered_set utility valarray variant vector version""".split())
 
-INTRINSICS = [r"immintrin\.h", r"xmmintrin\.h"]
+INTRINSICS = [r"cpuid\.h", r"immintrin\.h", r"xmmintrin\.h"]
 POSIX = [r"unistd\.h", r"fcntl\.h", r"signal\.h", r"sys/.*\.h"]
 CUDA = [r"cuda.*", r"cooperative_groups.*", r"cub/.*", r"mma\.h", r"nv/.*"]
 
