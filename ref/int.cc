@@ -1,13 +1,13 @@
 // int: round-to-nearest integers of n = 2..8 bits in groups of g values, each group with an fp16
 // scale and, unless symmetric, an fp16 zero. The formula of the QuaRot cache (arXiv 2404.00456) in
-// binary32 with metadata rounded before it is used.
+// binary32 with metadata rounded before it is used. Details and worked examples: ref/int.md.
 //
 // Open choices, with the row x = .7001953125 -1.2998046875 2.099609375 .04998779296875
 // -.39990234375 1.900390625 -2.19921875 .330078125 (d = 8):
-// - the stored (fp16) scale makes the codes: n = 4 gives s = 0x3496 and codes 10 3 15 8 6 14 0 9;
-// - a range below 1e-5 counts as 1e-5, so that s is never 0: a constant row of 3 has s = 0x000B,
-// zero = 0xC200, codes 0;
-// - symmetric codes use -Q .. Q, not -Q - 1: n = 2 gives s = 0x4066 and codes 0 -1 1 0 0 1 -1 0.
+// - The stored (fp16) scale makes the codes: n = 4 gives s = 0x3496 and codes 10 3 15 8 6 14 0 9.
+// - A range below 1e-5 counts as 1e-5, so that s is never 0: a constant row of 3 has s = 0x000B,
+//   zero = 0xC200, codes 0.
+// - Symmetric codes use -Q .. Q, not -Q - 1: n = 2 gives s = 0x4066 and codes 0 -1 1 0 0 1 -1 0.
 //
 // Layout of a block: GroupedCoder's. Packing pads each group to whole words: n = 3, g = 8 is the
 // word 0x0083B9CD.
@@ -23,8 +23,8 @@
 namespace kvx::ref {
 namespace {
 
-constexpr uint16_t kNan =
-    0x7E00;  // scale of a group that holds a non-finite value (where let through)
+// Scale of a group that holds a non-finite value, where such are let through.
+constexpr uint16_t kNan = 0x7E00;
 
 bool all_finite(std::span<const float> x) {
   return std::all_of(x.begin(), x.end(), [](float value) { return std::isfinite(value); });

@@ -1,17 +1,17 @@
 // KIVI (arXiv 2402.02750): asymmetric round-to-nearest codes of b = 2, 4 or 8 bits. Keys in groups
 // along tokens (per channel), values in groups along channels (per token); the newest tokens stay
-// exact.
+// exact. Details and worked examples: ref/kivi.md.
 //
 // The arithmetic is the official code's (quant/new_pack.py of jy-yuan/KIVI, GPU path), bit for bit:
 // all values are fp16, every operator is one binary32 operation rounded to fp16. Open choices, with
-// b = 2, x = -1 .. 1 (mn = -1, s = 0x3955):
-// - the quotient is rounded to fp16 before it is rounded to an integer: x = 0x8C01 has the binary32
-// quotient 1.49999964 but
-//   t = 1.5, hence code 2, and x = 0x3955 has t = 2.5, a tie, hence code 2 (binary32 says 3);
-// - the scale is the range times the binary32 reciprocal of Q, as the framework divides by a
-// constant;
-// - decoded values are the helper's, two fp16 roundings: code 3 reads 1.0 (the fused kernel's
-// binary32 form: 0.99951171875);
+// b = 2 and x from -1 to 1 (mn = -1, s = 0x3955):
+// - The quotient is rounded to fp16 before it is rounded to an integer: x = 0x8C01 has the binary32
+//   quotient 1.49999964 but t = 1.5, hence code 2; x = 0x3955 has t = 2.5, a tie, hence code 2
+//   (binary32 says 3).
+// - The scale is the range times the binary32 reciprocal of Q, as the framework divides by a
+//   constant.
+// - Decoded values are the helper's, two fp16 roundings: code 3 reads 1.0 (the fused kernel's
+//   binary32 form: 0.99951171875).
 // - NaN scales and minima, which only non-finite input makes, are stored as 0x7E00.
 //
 // Layout of a block: GroupedCoder's. K block: g tokens, codes [D][g/W] words, scale [D], minimum
@@ -109,7 +109,8 @@ SealRule key_rule(int64_t block, bool before_read) {
   return rule;
 }
 
-// Values leave a window of the newest `window` tokens one at a time.
+// Values leave a window of the newest `window` tokens one at a time; before or after the read as
+// above.
 SealRule value_rule(int64_t window, bool before_read) {
   SealRule rule;
   const auto outside = [window](int64_t tokens) { return std::max<int64_t>(0, tokens - window); };
@@ -117,8 +118,11 @@ SealRule value_rule(int64_t window, bool before_read) {
   rule.sealed_for_query = [outside, before_read](int64_t position) {
     return outside(before_read ? position + 1 : position);
   };
-  rule.sentence = "all but the newest " + std::to_string(window) + " tokens are sealed, " +
-                  (before_read ? "before" : "after") + " the newest token's query reads";
+  rule.sentence = window == 0 ? "a token is sealed when it is appended, "
+                              : "the newest " + std::to_string(window) +
+                                    " tokens are exact; an older one is sealed ";
+  rule.sentence += before_read ? "before the newest token's query reads"
+                               : "after the newest token's query reads";
   return rule;
 }
 
@@ -136,7 +140,7 @@ std::unique_ptr<LayerCache> make_kivi(const Descriptor& descriptor, const CacheC
     throw usage_error("kivi: r=" + std::to_string(residual) +
                       " is not a multiple of g=" + std::to_string(group));
   }
-  // Without windows (mode `all`) r counts as 0 and everything goes through the codec before it is
+  // Without windows (mode `all`) r counts as 0, and everything goes through the codec before the
   // read.
   const bool windows = config.windows == Windows::kKept;
   const int64_t r = windows ? residual : 0;

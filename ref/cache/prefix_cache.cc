@@ -462,11 +462,12 @@ void PrefixCache::export_to(SeqId seq, const Sink& sink) const {
     coder.canonical(std::vector<std::byte>(block_bytes), block);
     const auto metadata = static_cast<int64_t>(block.scale.size());  // per block
     const auto words = static_cast<int64_t>(block.packed.size());    // per block
+    const bool has_codes = !block.codes.empty();
     const bool has_zero = !block.zero.empty();
     // Codes that lie along a channel's tokens are packed so too: [dim][words], else [words].
     const int64_t lines = tokens > 1 ? dim : 1;
     const int64_t line_words = words / lines;
-    std::vector<uint8_t> codes(block.codes.empty() ? 0 : static_cast<size_t>(heads * length * dim));
+    std::vector<uint8_t> codes(has_codes ? static_cast<size_t>(heads * length * dim) : 0);
     const int64_t groups = length / tokens;  // complete ones, sealed or not
     std::vector<uint16_t> scale(static_cast<size_t>(heads * groups * metadata));
     std::vector<uint16_t> zero(has_zero ? scale.size() : 0);
@@ -500,7 +501,7 @@ void PrefixCache::export_to(SeqId seq, const Sink& sink) const {
       std::fill_n(sealed_tokens.begin() + head * length, split, uint8_t{1});
     }
 
-    if (!codes.empty()) sink(prefix + "codes", "U8", {heads, length, dim}, bytes_of(codes));
+    if (has_codes) sink(prefix + "codes", "U8", {heads, length, dim}, bytes_of(codes));
     if (metadata > 0) {
       sink(prefix + "scale", "F16", {heads, groups, metadata}, bytes_of(scale));
     }

@@ -16,11 +16,12 @@ namespace kvx::ref {
 // What is sealed when. Both counts are multiples of the coder's block, never fall, and for a query
 // at position t: sealed_for_query(t) <= t + 1 and <= sealed_after(t + 1).
 struct SealRule {
-  std::function<int64_t(int64_t length)>
-      sealed_after;  // tokens sealed once `length` tokens were appended
-  std::function<int64_t(int64_t position)>
-      sealed_for_query;  // tokens this query reads decoded; the rest exact
-  std::string sentence;  // the same for a reader
+  // Tokens sealed once `length` tokens were appended.
+  std::function<int64_t(int64_t length)> sealed_after;
+  // Tokens that the query at `position` reads decoded; it reads the rest, up to its own, exact.
+  std::function<int64_t(int64_t position)> sealed_for_query;
+  // The same for a reader.
+  std::string sentence;
 };
 
 struct SideScheme {
@@ -28,9 +29,9 @@ struct SideScheme {
   SealRule rule;
 };
 
-// Image, per side (K, then V): sealed blocks [kv head][block], then exact rows [kv
-// head][token][dim] in the input type. No header: descriptor, shape and length are given from
-// outside.
+// Image, per side (K, then V): sealed blocks [kv head][block], then exact rows
+// [kv head][token][dim] in the input type, little-endian. No header: descriptor, shape and length
+// are given from outside.
 class PrefixCache final : public LayerCache {
  public:
   PrefixCache(const Traits& traits, const CacheConfig& config, SideScheme k, SideScheme v);
@@ -63,8 +64,8 @@ class PrefixCache final : public LayerCache {
   // One side of one sequence.
   struct Store {
     std::vector<std::byte> sealed;  // [block][kv head][block bytes]
-    std::vector<std::byte>
-        rows;  // [token][kv head][dim] in the input type, tokens first_row .. length - 1
+    // Tokens first_row .. length - 1, [token][kv head][dim] in the input type.
+    std::vector<std::byte> rows;
     int64_t first_row = 0;  // at most the number of sealed tokens
   };
   struct Sequence {
@@ -85,12 +86,9 @@ class PrefixCache final : public LayerCache {
   int64_t sealed(Side side, const Sequence& s) const {
     return scheme(side).rule.sealed_after(s.length);
   }
-  int64_t row_bytes() const {
-    return config_.shape.head_dim * element_bytes_;
-  }  // one token, one head
-  int64_t token_bytes() const {
-    return config_.shape.kv_heads * row_bytes();
-  }  // one token, all heads
+  // Of one token, in the input type: one head, all heads.
+  int64_t row_bytes() const { return config_.shape.head_dim * element_bytes_; }
+  int64_t token_bytes() const { return config_.shape.kv_heads * row_bytes(); }
   ByteCount count(Side side, int64_t length) const;
 
   Traits traits_;

@@ -1,16 +1,17 @@
 #include "sim/model/engine.h"
 
 #include <omp.h>
-#include <xmmintrin.h>
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <stdexcept>
 
 #include "sim/api/error.h"
 #include "sim/model/engine_attention.h"
 #include "sim/model/parallel.h"
 #include "sim/model/weights.h"
+#include "sim/num/environment.h"
 #include "sim/num/reduce.h"
 #include "sim/num/rope.h"
 
@@ -34,18 +35,17 @@ class Buffer {
   size_t capacity_ = 0;
 };
 
-// Control bits of MXCSR as a C program starts: all exceptions masked, round to nearest even, no flush to zero, no
-// denormals-are-zero. The status flags (low 6 bits) are free.
-constexpr unsigned kRequiredMxcsr = 0x1f80;
-
+// A library may change the rounding mode or flush subnormals, thread by thread.
 void check_floating_point_state(int threads) {
-  std::vector<unsigned> states(static_cast<size_t>(threads), kRequiredMxcsr);
+  std::vector<std::exception_ptr> failures(static_cast<size_t>(threads));
 #pragma omp parallel num_threads(threads)
-  states[static_cast<size_t>(omp_get_thread_num())] = _mm_getcsr();
-  for (const unsigned state : states) {
-    if ((state & ~0x3fu) != kRequiredMxcsr)
-      throw environment_error("a library changed the floating-point state (MXCSR " + std::to_string(state) +
-                              "): flush-to-zero or another rounding mode");
+  try {
+    num::require_ieee_environment();
+  } catch (...) {
+    failures[static_cast<size_t>(omp_get_thread_num())] = std::current_exception();
+  }
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
   }
 }
 
@@ -78,8 +78,10 @@ struct Engine::Impl {
 
   // y [rows][w.n] = packed * w^T.
   void multiply(const num::PackedWeights& w, float* y) const {
-    const num::Gemm gemm(packed, w, y, w.n(), threads);
-    parallel_for(threads, gemm.tasks(), [&](int64_t task) { gemm.run(task); });
+    constexpr int64_t kWorthSharing = int64_t{1} << 18;  // products: some microseconds
+    const int team = packed.m() * w.n() * w.k() < kWorthSharing ? 1 : threads;
+    const num::Gemm gemm(packed, w, y, w.n(), team);
+    parallel_for(team, gemm.tasks(), [&](int64_t task) { gemm.run(task); });
   }
 
   void norm(const float* rows, int64_t count, std::span<const float> weight, float* y) const {

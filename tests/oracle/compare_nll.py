@@ -33,8 +33,8 @@ def main():
     ours = {}
     for line in (args.run / "results.jsonl").read_text().splitlines():
         record = json.loads(line)
-        if record["scheme"] == "fp:f32":
-            ours[record["window"]] = float(record["nll"])
+        if record["scheme"].split(":")[1] == "f32":
+            ours[record["window"]] = record["nll_mean"]["value"]
 
     where = dict(gguf_file=args.model.name)
     tokenizer = AutoTokenizer.from_pretrained(args.model.parent, **where)

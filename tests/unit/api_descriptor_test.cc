@@ -5,9 +5,12 @@
 
 #include "sim/api/descriptor.h"
 #include "sim/api/error.h"
+#include "tests/support/property.h"
 
 namespace kvx {
 namespace {
+
+[[maybe_unused]] const bool kFixed = test::fix_properties();
 
 std::string canonical(std::string_view text) { return Descriptor::parse(text).str(); }
 

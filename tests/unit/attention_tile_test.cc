@@ -1,11 +1,13 @@
-// Attention tiles against the plain attention of the definition, bit for bit, on both instruction sets.
+// Attention tiles against the plain attention of the definition, bit for bit, on both instruction
+// sets.
+#include "sim/num/attention_tile.h"
+
 #include <gtest/gtest.h>
 
 #include <bit>
 #include <vector>
 
 #include "sim/num/attention.h"
-#include "sim/num/attention_tile.h"
 #include "sim/num/gemm.h"
 #include "sim/num/isa.h"
 #include "tests/support/noise.h"
@@ -16,7 +18,8 @@ namespace {
 class AttentionTileTest : public testing::TestWithParam<Isa> {
  protected:
   void SetUp() override {
-    if (GetParam() == Isa::kAvx512 && machine_isa() != Isa::kAvx512) GTEST_SKIP() << "no AVX-512 here";
+    if (GetParam() == Isa::kAvx512 && machine_isa() != Isa::kAvx512)
+      GTEST_SKIP() << "no AVX-512 here";
     set_active_isa(GetParam());
   }
   void TearDown() override { set_active_isa(machine_isa()); }
@@ -31,7 +34,7 @@ struct Case {
 struct Sides {
   Case shape;
   int64_t stride;
-  std::vector<float> k[2], v[2];     // sealed, exact: [rows][dim], [rows][stride]
+  std::vector<float> k[2], v[2];  // sealed, exact: [rows][dim], [rows][stride]
   std::vector<float> panels[2];
 
   explicit Sides(const Case& c) : shape(c), stride((c.dim + kPanel - 1) / kPanel * kPanel) {
@@ -70,21 +73,23 @@ void check(const Case& c, int64_t first_position, int64_t step, const Sealed& se
   std::vector<float> scaled(q);
   for (float& x : scaled) x *= c.spread;
   std::vector<float> out(static_cast<size_t>(tile * c.dim), -3.0f);
-  const AlignedArray<float> scratch = aligned_floats(static_cast<size_t>(attention_scratch_floats(c.dim)));
+  const AlignedArray<float> scratch =
+      aligned_floats(static_cast<size_t>(attention_scratch_floats(c.dim)));
   for (int count = 1; count <= tile; ++count) {
     std::vector<AttentionQuery> queries;
     for (int i = 0; i < count; ++i) {
       const int64_t position = std::min(c.rows - 1, first_position + i / 3 * step);
       const auto [k_sealed, v_sealed] = sealed(position);
-      queries.push_back({scaled.data() + i * c.dim, out.data() + i * c.dim, position, k_sealed, v_sealed});
+      queries.push_back(
+          {scaled.data() + i * c.dim, out.data() + i * c.dim, position, k_sealed, v_sealed});
     }
     attend_tile(sides.view(), c.dim, queries, scratch.get());
     for (const AttentionQuery& query : queries) {
       const std::vector<float> expected = sides.plain(query);
       for (size_t j = 0; j < expected.size(); ++j)
         ASSERT_EQ(std::bit_cast<uint32_t>(query.out[j]), std::bit_cast<uint32_t>(expected[j]))
-            << "dim " << c.dim << " position " << query.position << " k_sealed " << query.k_sealed << " v_sealed "
-            << query.v_sealed << " channel " << j;
+            << "dim " << c.dim << " position " << query.position << " k_sealed " << query.k_sealed
+            << " v_sealed " << query.v_sealed << " channel " << j;
     }
   }
 }
@@ -96,8 +101,12 @@ TEST_P(AttentionTileTest, EqualsPlainAttention) {
         const Case c{dim, position + 6, spread};
         check(c, position, 1, [](int64_t t) { return std::pair(t + 1, t + 1); });
         check(c, position, 1, [](int64_t) { return std::pair<int64_t, int64_t>(0, 0); });
-        check(c, position, 1, [](int64_t t) { return std::pair<int64_t, int64_t>(32 * (t / 32), std::max<int64_t>(0, t - 32)); });
-        check(c, position, 1, [](int64_t t) { return std::pair<int64_t, int64_t>((t * 7) % (t + 2), (t * 5) % (t + 2)); });
+        check(c, position, 1, [](int64_t t) {
+          return std::pair<int64_t, int64_t>(32 * (t / 32), std::max<int64_t>(0, t - 32));
+        });
+        check(c, position, 1, [](int64_t t) {
+          return std::pair<int64_t, int64_t>((t * 7) % (t + 2), (t * 5) % (t + 2));
+        });
       }
     }
   }
@@ -105,13 +114,18 @@ TEST_P(AttentionTileTest, EqualsPlainAttention) {
 
 TEST_P(AttentionTileTest, TileMaySpanSegmentsAndBorders) {
   for (const int64_t step : {64, 100, 256}) {
-    check({64, 1300, 3.0f}, 5, step, [](int64_t t) { return std::pair<int64_t, int64_t>(128 * (t / 128), std::max<int64_t>(0, t - 128)); });
-    check({64, 1300, 3.0f}, 0, step, [](int64_t t) { return std::pair<int64_t, int64_t>(std::min<int64_t>(700, t), t / 2); });
+    check({64, 1300, 3.0f}, 5, step, [](int64_t t) {
+      return std::pair<int64_t, int64_t>(128 * (t / 128), std::max<int64_t>(0, t - 128));
+    });
+    check({64, 1300, 3.0f}, 0, step,
+          [](int64_t t) { return std::pair<int64_t, int64_t>(std::min<int64_t>(700, t), t / 2); });
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, AttentionTileTest, testing::Values(Isa::kAvx2, Isa::kAvx512),
-                         [](const auto& tested) { return tested.param == Isa::kAvx2 ? "avx2" : "avx512"; });
+                         [](const auto& tested) {
+                           return tested.param == Isa::kAvx2 ? "avx2" : "avx512";
+                         });
 
 }  // namespace
 }  // namespace kvx::num

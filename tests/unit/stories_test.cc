@@ -15,11 +15,15 @@ namespace kvx::model {
 namespace {
 
 // Greedy from BOS, as the model's authors publish it.
-constexpr const char* kStory = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball.";
-constexpr int32_t kIds[] = {403, 407, 261, 378, 432, 383, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338,
-                            401, 396, 267, 337, 410, 408, 419, 292, 411, 322, 265, 282, 295, 433, 426, 385,
-                            328, 432, 358, 394, 261, 370, 432, 352, 266, 268, 388, 426, 338, 391, 266, 267};
-constexpr double kFirstLogits[] = {-6.222914, 8.404342, -6.223739, -6.222544, -6.221953, -6.222877, -6.221884, -6.223420};
+constexpr const char* kStory =
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
+    "One day, she saw a big, red ball.";
+constexpr int32_t kIds[] = {403, 407, 261, 378, 432, 383, 286, 261, 376, 298, 315, 421,
+                            395, 317, 426, 338, 401, 396, 267, 337, 410, 408, 419, 292,
+                            411, 322, 265, 282, 295, 433, 426, 385, 328, 432, 358, 394,
+                            261, 370, 432, 352, 266, 268, 388, 426, 338, 391, 266, 267};
+constexpr double kFirstLogits[] = {-6.222914, 8.404342,  -6.223739, -6.222544,
+                                   -6.221953, -6.222877, -6.221884, -6.223420};
 constexpr double kGreedyNll = 94.683532;  // 200 greedy tokens, binary64
 
 TEST(StoriesTest, ReproducesPublishedLogitsAndText) {
@@ -35,7 +39,9 @@ TEST(StoriesTest, ReproducesPublishedLogitsAndText) {
   double nll = 0;
   for (int step = 0; step < 200; ++step) {
     const Chunk chunk{seq, {&ids.back(), 1}, false, false};
-    engine.forward({&chunk, 1}, [&](int64_t, int64_t, const float* logits) { row.assign(logits, logits + vocab); });
+    engine.forward({&chunk, 1}, [&](int64_t, int64_t, const float* logits) {
+      row.assign(logits, logits + vocab);
+    });
     if (step == 0) {
       for (size_t i = 0; i < std::size(kFirstLogits); ++i)
         EXPECT_LE(std::fabs(static_cast<double>(row[i]) - kFirstLogits[i]), 2e-4) << "logit " << i;
