@@ -1,5 +1,3 @@
-#include "eval/stats.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,6 +5,8 @@
 #include <functional>
 #include <limits>
 #include <set>
+
+#include "eval/stats.h"
 
 namespace kvx::eval {
 namespace {
@@ -32,8 +32,8 @@ TEST(Percentile, OfNothingOrNanIsNan) {
   EXPECT_TRUE(std::isnan(percentile({1, std::numeric_limits<double>::quiet_NaN(), 3}, 0)));
 }
 
-// Two windows have four equally likely resamples: differences d0, (d0 + d1) / 2 twice, d1. With quarters at both ends
-// the 2.5 % and 97.5 % percentiles are the ends themselves.
+// Two windows have four equally likely resamples: differences d0, (d0 + d1) / 2 twice, d1. With
+// quarters at both ends the 2.5 % and 97.5 % percentiles are the ends themselves.
 TEST(Bootstrap, TwoWindowsGiveTheirRange) {
   const std::vector<double> subject{3.5, 5}, base{3, 3};
   const auto interval = paired_bootstrap(subject, base, 1, std::minus<double>());
@@ -71,18 +71,24 @@ TEST(Bootstrap, PairsAreDrawnTogether) {
 
 TEST(Bootstrap, DependsOnTheSeedAlone) {
   const std::vector<double> subject{2.1, 2.9, 1.7, 3.3}, base{2, 2.5, 1.8, 2.6};
-  const auto run = [&](uint64_t seed) { return *paired_bootstrap(subject, base, seed, std::minus<double>(), 50); };
+  const auto run = [&](uint64_t seed) {
+    return *paired_bootstrap(subject, base, seed, std::minus<double>(), 50);
+  };
   EXPECT_EQ(run(1), run(1));
   EXPECT_NE(run(1).low, run(2).low);
 }
 
 TEST(Bootstrap, OneWindowHasNoInterval) {
-  EXPECT_FALSE(paired_bootstrap(std::vector<double>{1}, std::vector<double>{2}, 1, std::minus<double>()));
+  EXPECT_FALSE(
+      paired_bootstrap(std::vector<double>{1}, std::vector<double>{2}, 1, std::minus<double>()));
 }
 
-// SplitMix64 of seed 1234567 starts with 6457827717110365317, 3203168211198807973 (Vigna's reference).
+// SplitMix64 of seed 1234567 starts with 6457827717110365317, 3203168211198807973 (Vigna's
+// reference).
 TEST(BootstrapIndex, IsSplitMix64) {
-  const auto expected = [](uint64_t word, uint64_t count) { return static_cast<int64_t>(((word >> 32) * count) >> 32); };
+  const auto expected = [](uint64_t word, uint64_t count) {
+    return static_cast<int64_t>(((word >> 32) * count) >> 32);
+  };
   EXPECT_EQ(bootstrap_index(1234567, 0, 1000000), expected(6457827717110365317ULL, 1000000));
   EXPECT_EQ(bootstrap_index(1234567, 1, 1000000), expected(3203168211198807973ULL, 1000000));
 }

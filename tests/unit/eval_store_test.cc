@@ -1,6 +1,4 @@
 // Run folders: what survives a stop at any moment, and what is refused.
-#include "eval/store.h"
-
 #include <gtest/gtest.h>
 #include <sys/file.h>
 
@@ -10,6 +8,7 @@
 #include <limits>
 
 #include "eval/files.h"
+#include "eval/store.h"
 #include "sim/api/error.h"
 #include "tests/support/temp_dir.h"
 
@@ -18,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Json header(int64_t length = 8, const std::vector<std::string>& schemes = {"int@1:k4v4"}, int64_t windows = 2) {
+Json header(int64_t length = 8, const std::vector<std::string>& schemes = {"int@1:k4v4"},
+            int64_t windows = 2) {
   return {{"schema", kRunSchema},
           {"identity", {{"task", kPplTask}, {"length", length}}},
           {"modes", {"streamed"}},
@@ -182,7 +182,8 @@ TEST_F(RunFolderTest, GrowsBySchemesAndWindows) {
 TEST_F(RunFolderTest, OneProcessAtATime) {
   const RunFolder folder = open();
   const std::string message = error_of(Exit::kEnvironment, [&] { open(); });
-  EXPECT_NE(message.find("in use by process " + std::to_string(getpid())), std::string::npos) << message;
+  EXPECT_NE(message.find("in use by process " + std::to_string(getpid())), std::string::npos)
+      << message;
 }
 
 TEST_F(RunFolderTest, IsFreeAgainAfterAnError) {

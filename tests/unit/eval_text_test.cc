@@ -1,8 +1,7 @@
-#include "eval/text.h"
-
 #include <gtest/gtest.h>
 
 #include "eval/files.h"
+#include "eval/text.h"
 #include "tests/data.h"
 
 namespace kvx::eval {
