@@ -15,9 +15,8 @@ if(CMAKE_EXPORT_COMPILE_COMMANDS)
   set_tests_properties(lint.flags PROPERTIES LABELS quick)
 endif()
 
-# Whole libraries, and of the engine's library the objects of the forward pass.
+# The libraries that decide bits.
 add_test(NAME lint.symbols
   COMMAND ${KVX_LINT} ${KVX_LINT_DIR}/symbols.py ${CMAKE_NM} $<TARGET_FILE:kvx_num> $<TARGET_FILE:kvx_gen>
-    $<TARGET_FILE:kvx_ref> "$<FILTER:$<TARGET_OBJECTS:kvx_model>,INCLUDE,/kvx_model[^/]*\\.dir/(engine|weights)>"
-  COMMAND_EXPAND_LISTS)
+    $<TARGET_FILE:kvx_ref> $<TARGET_FILE:kvx_files> $<TARGET_FILE:kvx_model>)
 set_tests_properties(lint.includes lint.sources lint.selftest lint.symbols PROPERTIES LABELS quick)

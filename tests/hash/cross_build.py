@@ -43,12 +43,16 @@ def main(root, scratch, golden_path, *options):
         outputs[name] = run(program)
         outputs[name + ", AVX2"] = run(program, "avx2")
     if "--update" in options:
+        if not os.environ.get("KVX_DATA"):
+            sys.exit("KVX_DATA is not set: the golden file would lack the real model")
         if len(set(outputs.values())) != 1:
             sys.exit("the builds differ: no golden written")
         with open(golden_path, "w", encoding="utf-8") as file:
             file.write(next(iter(outputs.values())))
     with open(golden_path, encoding="utf-8") as file:
         golden = file.read()
+    if not os.environ.get("KVX_DATA"):  # the folder that holds the real model
+        golden = "".join(line for line in golden.splitlines(True) if not line.startswith("stories260K"))
     different = [name for name, output in outputs.items() if output != golden]
     for name in different:
         lines = difflib.unified_diff(golden.splitlines(), outputs[name].splitlines(), "golden", name, lineterm="", n=0)

@@ -1,6 +1,5 @@
 // Prints hashes of what the arithmetic makes of generated inputs. Builds with other compilers,
-// optimisation levels and instruction sets must print the same (cross_build.py). No test framework:
-// nothing but the code under test is linked.
+// optimisation levels and instruction sets must print the same (cross_build.py).
 #include <bit>
 #include <cstdio>
 #include <string>
@@ -18,14 +17,10 @@
 #include "sim/num/pack.h"
 #include "sim/num/reduce.h"
 #include "sim/num/rope.h"
+#include "tests/hash/engine.h"
 #include "tests/hash/report.h"
 
 namespace kvx::hash {
-
-#ifdef KVX_HASH_ENGINE
-void hash_engine(Report& report);  // tests/hash/engine.cc: logits of a small model
-#endif
-
 namespace {
 
 constexpr size_t kLengths[] = {1, 7, 31, 127, 128, 129, 511, 512, 513, 1000, 4097, 9001};
@@ -285,9 +280,8 @@ int main(int argc, char** argv) {
   hash::inputs(report);
   hash::formats(report);
   hash::vectorised(report);
-#ifdef KVX_HASH_ENGINE
-  hash::hash_engine(report);
-#endif
+  hash::seeded_models(report);
   report.total();
+  hash::stories(report);
   return 0;
 }
