@@ -223,6 +223,27 @@ TEST_F(Ppl, RunJsonSaysWhatWasMeasured) {
   EXPECT_FALSE(run.at("sessions").at(0).at("program").at("flags").get<std::string>().empty());
 }
 
+// Every field of a result line, of run.json and of a printed row has its line in the schema's page.
+TEST_F(Ppl, EveryFieldIsDocumented) {
+  const std::string page = test::read_file(KVX_SCHEMA_PAGE);
+  const auto expect_fields = [&page](const Json& object, const std::string& prefix) {
+    for (const auto& [name, value] : object.items()) {
+      EXPECT_NE(page.find("`" + prefix + name), std::string::npos) << prefix << name;
+    }
+  };
+  const Json unit = units_of(reference()).begin()->second;
+  expect_fields(unit, "");
+  expect_fields(unit.at("bytes").at("k"), "");
+  expect_fields(unit.at("timing"), "timing.");
+  expect_fields(unit.at("positions"), "positions.");
+  const Json printed_json = Json::parse(printed());
+  expect_fields(printed_json, "");
+  expect_fields(printed_json.at("run"), "");
+  expect_fields(printed_json.at("run").at("identity"), "identity.");
+  expect_fields(printed_json.at("run").at("sessions").at(0), "");
+  expect_fields(printed_json.at("modes").at(0).at("rows").at(1), "");
+}
+
 TEST_F(Ppl, MeansAreThoseOfThePositions) {
   for (const auto& [name, unit] : units_of(reference())) {
     const std::vector<double> values =
