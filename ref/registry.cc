@@ -4,16 +4,17 @@
 
 namespace kvx::ref {
 
-#define KVX_SCHEME(name, ...) \
-  std::unique_ptr<LayerCache> make_##name(const Descriptor& descriptor, const CacheConfig& config);
+#define KVX_SCHEME(scheme, ...)                                           \
+  std::unique_ptr<LayerCache> make_##scheme(const Descriptor& descriptor, \
+                                            const CacheConfig& config);
 #define KVX_ALIAS(...)
 #include "sim/api/schemes.def"
 #undef KVX_SCHEME
 #undef KVX_ALIAS
 
 std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config) {
-#define KVX_SCHEME(name, ...) \
-  if (descriptor.name() == #name) return make_##name(descriptor, config);
+#define KVX_SCHEME(scheme, ...) \
+  if (descriptor.name() == #scheme) return make_##scheme(descriptor, config);
 #define KVX_ALIAS(...)
 #include "sim/api/schemes.def"
 #undef KVX_SCHEME

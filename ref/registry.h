@@ -8,8 +8,8 @@
 
 namespace kvx::ref {
 
-// The reference cache of one layer. Throws a usage Error where descriptor and shape do not fit (e.g. a group longer
-// than the head dim).
+// The reference cache of one layer. Throws a usage Error where descriptor and shape do not fit
+// (e.g. a group longer than the head dim).
 std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config);
 
 // Same, bound for the engine.

@@ -1,1 +1,4 @@
-# Tests of this area: kvx_test(...) and add_test(...) lines.
+kvx_test(gemm_test LABEL quick DEPS kvx_num SOURCES unit/gemm_test.cc)
+kvx_test(attention_tile_test LABEL quick DEPS kvx_num SOURCES unit/attention_tile_test.cc)
+kvx_test(engine_test LABEL quick DEPS kvx_model kvx_ref kvx_tiny_model SOURCES unit/engine_test.cc)
+kvx_test(stories_test LABEL quick DEPS kvx_model kvx_ref SOURCES unit/stories_test.cc)

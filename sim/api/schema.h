@@ -21,7 +21,7 @@ enum class KeyKind : uint8_t {
 struct KeySpec {
   std::string_view name;
   KeyKind kind = KeyKind::kInt;
-  std::string_view doc;
+  std::string_view doc = {};
   std::string_view fallback = {};       // canonical default; empty: none
   bool required = false;                // absent and no fallback: an error if required, else "unset"
   bool glued_to_previous = false;       // printed as one item with the key before it: k4v2

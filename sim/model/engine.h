@@ -46,11 +46,12 @@ struct Chunk {
 // Rows [first, first + count) of the pass (tokens of all chunks in order), logits [count][vocab].
 using LogitsSink = std::function<void(int64_t first, int64_t count, const float* logits)>;
 
-// Attention inputs of one layer of a pass, tokens of all chunks in order.
+// Attention of one layer of a pass, tokens of all chunks in order.
 struct LayerTap {
   int layer;
-  ConstRows q, k, v;          // q and k after rotation
-  ConstRows q_pre, k_pre;     // before rotation
+  ConstRows q, k, v;       // q and k after rotation
+  ConstRows q_pre, k_pre;  // before rotation
+  ConstRows out;           // [tokens][heads][head dim], before the output projection
 };
 
 class Engine {

@@ -1,5 +1,7 @@
 #include "sim/num/isa.h"
 
+#include <cpuid.h>
+
 #include <atomic>
 
 #include "sim/api/error.h"
@@ -12,10 +14,16 @@ std::atomic<Isa>& active() {
   return isa;
 }
 
+// __builtin_cpu_supports of clang 14 does not know F16C.
+bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 }  // namespace
 
 Isa machine_isa() {
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
     throw environment_error("this processor lacks AVX2, FMA or F16C, which kvexact needs");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

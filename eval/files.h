@@ -1,0 +1,22 @@
+// Whole files in, whole files out, and their hashes.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kvx::eval {
+
+// The bytes of a file. Throws an environment Error naming path and reason.
+std::string read_file(const std::string& path);
+
+// Replaces `path` in one step: a temporary file in the same folder, flushed to disk, then renamed; the old content or
+// the new is there at any moment. Throws a not-saved Error naming path and reason.
+void write_file(const std::string& path, std::string_view content);
+
+// SHA-256, 64 lower-case hex digits.
+std::string sha256_hex(std::string_view bytes);
+std::string sha256_hex(std::span<const std::byte> bytes);
+
+}  // namespace kvx::eval

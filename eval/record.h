@@ -1,0 +1,61 @@
+// The result of one unit of work of task `ppl`: one window of the text under one scheme in one cache mode.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "eval/number.h"
+#include "sim/api/cache.h"
+
+namespace kvx::eval {
+
+inline constexpr const char* kRecordSchema = "kvx-result/1";
+
+// Rises with every change of the protocol, of the engine or of the arithmetic that can move a bit of a result.
+inline constexpr const char* kPplTask = "ppl@1";
+
+struct UnitKey {
+  std::string mode;    // cache mode
+  int64_t window = 0;  // index in the text
+  std::string scheme;  // versioned descriptor
+  auto operator<=>(const UnitKey&) const = default;
+  std::string str() const;  // "ppl@1/streamed/3/kivi@1:k2v2"
+};
+
+// "kivi@1:k2v2" -> "kivi:k2v2"
+std::string scheme_label(const std::string& versioned);
+
+// Scores of the positions 0 .. targets-1 of a window, in order.
+struct PositionScores {
+  std::vector<double> nll;  // of the next token, nats
+  std::vector<double> kl;   // KL(base || scheme), nats
+  int64_t same_top = 0;     // positions whose most probable token is the base's
+};
+
+struct UnitRecord {
+  UnitKey key;
+  int64_t tokens = 0;
+  int64_t targets = 0;
+  double nll_mean = 0;
+  double kl_mean = 0;
+  double kl_p999 = 0;
+  double kl_max = 0;
+  int64_t same_top = 0;
+  std::array<ByteCount, 2> bytes;      // of all layers at the end of the window, by side
+  int64_t values = 0;                  // K values held by all layers; as many V values
+  std::array<double, 2> nominal{};     // bits per value, mean over layers, by side
+  std::string positions_file;          // relative to the run folder
+  std::string positions_sha256;
+  double seconds = 0;                  // wall clock of the pass; not part of the values
+
+  // Fills the statistics from the scores.
+  void summarise(const PositionScores& scores);
+};
+
+Json to_json(const UnitRecord& record);
+// Throws std::exception where a field is missing or of the wrong type.
+UnitRecord parse_record(const Json& json);
+
+}  // namespace kvx::eval

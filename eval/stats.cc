@@ -1,0 +1,58 @@
+#include "eval/stats.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace kvx::eval {
+
+double mean(std::span<const double> values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+double percentile(std::vector<double> values, double share) {
+  const bool nan = std::any_of(values.begin(), values.end(), [](double x) { return std::isnan(x); });
+  if (values.empty() || nan) return std::numeric_limits<double>::quiet_NaN();
+  const double rank = share * static_cast<double>(values.size() - 1);
+  const size_t below = static_cast<size_t>(rank);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(below), values.end());
+  const double low = values[below];
+  if (above == below) return low;
+  const double high = *std::min_element(values.begin() + static_cast<ptrdiff_t>(above), values.end());
+  const double part = rank - static_cast<double>(below);
+  return part == 0 ? low : low + part * (high - low);
+}
+
+// SplitMix64 (Steele, Lea, Flood 2014) of a counter.
+int64_t bootstrap_index(uint64_t seed, uint64_t counter, int64_t count) {
+  uint64_t z = seed + (counter + 1) * 0x9e3779b97f4a7c15ULL;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  z ^= z >> 31;
+  return static_cast<int64_t>(((z >> 32) * static_cast<uint64_t>(count)) >> 32);
+}
+
+std::optional<Interval> paired_bootstrap(
+    std::span<const double> subject, std::span<const double> base, uint64_t seed,
+    const std::function<double(double subject_mean, double base_mean)>& statistic, int resamples) {
+  const size_t n = subject.size();
+  if (n < 2 || base.size() != n || resamples < 1) return std::nullopt;
+  std::vector<double> draws(static_cast<size_t>(resamples));
+  uint64_t counter = 0;
+  for (double& draw : draws) {
+    double subject_sum = 0;
+    double base_sum = 0;
+    for (size_t i = 0; i < n; ++i, ++counter) {
+      const size_t pick = static_cast<size_t>(bootstrap_index(seed, counter, static_cast<int64_t>(n)));
+      subject_sum += subject[pick];
+      base_sum += base[pick];
+    }
+    draw = statistic(subject_sum / static_cast<double>(n), base_sum / static_cast<double>(n));
+  }
+  return Interval{percentile(draws, 0.025), percentile(draws, 0.975)};
+}
+
+}  // namespace kvx::eval

@@ -1,0 +1,217 @@
+#include "eval/store.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "eval/files.h"
+#include "sim/api/error.h"
+
+static_assert(std::endian::native == std::endian::little);
+
+namespace kvx::eval {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error cannot_save(const std::string& path) {
+  return not_saved_error(fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
+void make_folder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) throw not_saved_error(fmt::format("{}: {}", path, error.message()));
+}
+
+// What a killed process was writing.
+void remove_temporaries(const std::string& folder) {
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".tmp") fs::remove(entry.path());
+}
+
+void check_identity(const std::string& file, const Json& then, const Json& now) {
+  for (const auto& [name, value] : now.at("identity").items()) {
+    const Json& identity = then.at("identity");
+    const Json old = identity.contains(name) ? identity.at(name) : Json();
+    if (old != value)
+      throw usage_error(fmt::format("{}: identity.{} is {} there and {} now; use another --out", file, name,
+                                    old.dump(), value.dump()));
+  }
+  for (const std::string old : then.at("schemes"))
+    for (const std::string scheme : now.at("schemes"))
+      if (old != scheme && scheme_label(old) == scheme_label(scheme))
+        throw usage_error(fmt::format("{}: schemes has {} there and {} now; use another --out", file,
+                                      old, scheme));
+}
+
+void unite(Json& list, const Json& more) {
+  for (const Json& item : more)
+    if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const std::string& path, const Json& header, const Note& note) : path_(path) {
+  const bool existed = fs::exists(file("run.json"));
+  if (!existed && fs::exists(path)) {
+    if (!fs::is_directory(path)) throw usage_error(fmt::format("--out {}: not a folder", path));
+    // A run that died between making the folder and writing run.json left its lock alone.
+    for (const auto& entry : fs::directory_iterator(path))
+      if (entry.path().filename() != "lock" && entry.path().extension() != ".tmp")
+        throw usage_error(fmt::format("--out {}: holds {} but no run.json; use a new or empty folder",
+                                      path, entry.path().filename().string()));
+  }
+  make_folder(path);
+  try {
+    lock();
+    if (existed) {
+      merge_header(header);
+    } else {
+      header_ = header;
+    }
+    write_file(file("run.json"), header_.dump(2) + "\n");
+    make_folder(file("positions"));
+    remove_temporaries(path_);
+    remove_temporaries(file("positions"));
+    load_results(note);
+  } catch (...) {
+    if (results_ >= 0) ::close(results_);
+    if (lock_ >= 0) ::close(lock_);
+    throw;
+  }
+}
+
+RunFolder::~RunFolder() {
+  ::close(results_);
+  ::close(lock_);
+}
+
+void RunFolder::lock() {
+  const std::string name = file("lock");
+  lock_ = ::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (lock_ < 0) throw cannot_save(name);
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    std::array<char, 300> owner{};
+    const ssize_t n = ::pread(lock_, owner.data(), owner.size() - 1, 0);
+    throw environment_error(fmt::format("{}: in use by {}", path_, n > 0 ? owner.data() : "another process"));
+  }
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  const std::string owner = fmt::format("process {} on {}", ::getpid(), host.data());
+  if (::ftruncate(lock_, 0) != 0 ||
+      ::pwrite(lock_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size()))
+    throw cannot_save(name);
+}
+
+void RunFolder::merge_header(const Json& header) {
+  const std::string name = file("run.json");
+  try {
+    header_ = Json::parse(read_file(name));
+    if (header_.at("schema") != kRunSchema) throw std::runtime_error("schema is not kvx-run/1");
+    check_identity(name, header_, header);
+    unite(header_.at("modes"), header.at("modes"));
+    unite(header_.at("schemes"), header.at("schemes"));
+    unite(header_.at("sessions"), header.at("sessions"));
+    header_.at("seed") = header.at("seed");
+    header_.at("windows") = std::max(header_.at("windows").get<int64_t>(), header.at("windows").get<int64_t>());
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw environment_error(fmt::format("{}: {}", name, error.what()));
+  }
+}
+
+void RunFolder::load_results(const Note& note) {
+  const std::string name = file("results.jsonl");
+  results_ = ::open(name.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (results_ < 0) throw cannot_save(name);
+  const std::string text = read_file(name);
+  size_t good = 0;
+  for (int64_t line = 1; good < text.size(); ++line) {
+    const size_t newline = text.find('\n', good);
+    const size_t end = newline == std::string::npos ? text.size() : newline + 1;
+    std::string problem = newline == std::string::npos ? "no line end" : "";
+    if (problem.empty()) {
+      try {
+        UnitRecord record = parse_record(Json::parse(text.begin() + static_cast<ptrdiff_t>(good),
+                                                     text.begin() + static_cast<ptrdiff_t>(end)));
+        records_.emplace(record.key, std::move(record));
+      } catch (const std::exception& error) {
+        problem = error.what();
+      }
+    }
+    if (!problem.empty()) {
+      if (end != text.size()) throw environment_error(fmt::format("{}: line {}: {}", name, line, problem));
+      if (::ftruncate(results_, static_cast<off_t>(good)) != 0 || ::fsync(results_) != 0) throw cannot_save(name);
+      note(fmt::format("{}: line {} was torn and is measured again", name, line));
+      return;
+    }
+    good = end;
+  }
+}
+
+const UnitRecord* RunFolder::find(const UnitKey& key) const {
+  const auto found = records_.find(key);
+  return found == records_.end() ? nullptr : &found->second;
+}
+
+void RunFolder::add(UnitRecord record, const PositionScores& scores) {
+  const size_t bytes = scores.nll.size() * sizeof(double);
+  std::string content(2 * bytes, '\0');
+  std::memcpy(content.data(), scores.nll.data(), bytes);
+  std::memcpy(content.data() + bytes, scores.kl.data(), bytes);
+  record.positions_file = fmt::format("positions/{}-{:05}-{}.f64", record.key.mode, record.key.window,
+                                      sha256_hex(record.key.str()).substr(0, 16));
+  record.positions_sha256 = sha256_hex(content);
+  write_file(file(record.positions_file), content);
+
+  const std::string name = file("results.jsonl");
+  struct stat before {};
+  if (::fstat(results_, &before) != 0) throw cannot_save(name);
+  const std::string line = to_json(record).dump() + "\n";
+  for (size_t done = 0; done < line.size();) {
+    const ssize_t n = ::write(results_, line.data() + done, line.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const Error error = cannot_save(name);
+      // What cannot be cut off here is cut off when the run continues.
+      [[maybe_unused]] const int cut = ::ftruncate(results_, before.st_size);
+      throw error;
+    }
+    done += static_cast<size_t>(n);
+  }
+  if (::fsync(results_) != 0) throw cannot_save(name);
+  records_.insert_or_assign(record.key, std::move(record));
+}
+
+PositionScores RunFolder::positions(const UnitRecord& record) const {
+  const std::string name = file(record.positions_file);
+  const std::string content = read_file(name);
+  const size_t targets = static_cast<size_t>(record.targets);
+  if (content.size() != 2 * targets * sizeof(double) || sha256_hex(content) != record.positions_sha256)
+    throw environment_error(fmt::format("{}: not what results.jsonl says was written (sha256 {})", name,
+                                        record.positions_sha256));
+  PositionScores scores;
+  scores.nll.resize(targets);
+  scores.kl.resize(targets);
+  scores.same_top = record.same_top;
+  std::memcpy(scores.nll.data(), content.data(), content.size() / 2);
+  std::memcpy(scores.kl.data(), content.data() + content.size() / 2, content.size() / 2);
+  return scores;
+}
+
+void RunFolder::write_view(const std::string& name, std::string_view content) const {
+  write_file(file(name), content);
+}
+
+}  // namespace kvx::eval

@@ -1,0 +1,101 @@
+#include "eval/summary.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <functional>
+
+#include "eval/ppl.h"
+
+namespace kvx::eval {
+namespace {
+
+double exp_difference(double nll, double base_nll) { return std::exp(nll) - std::exp(base_nll); }
+
+// The row's records, empty if a window is missing.
+std::vector<const UnitRecord*> find_all(const RunFolder& folder, const std::string& mode,
+                                        const std::string& scheme, int64_t windows) {
+  std::vector<const UnitRecord*> records;
+  for (int64_t window = 0; window < windows; ++window)
+    if (const UnitRecord* record = folder.find({mode, window, scheme})) records.push_back(record);
+  return records;
+}
+
+std::vector<double> window_means(const std::vector<const UnitRecord*>& records) {
+  std::vector<double> means;
+  for (const UnitRecord* record : records) means.push_back(record->nll_mean);
+  return means;
+}
+
+SchemeRow summarise_scheme(const RunFolder& folder, const std::vector<const UnitRecord*>& records) {
+  SchemeRow row;
+  row.scheme = records.front()->key.scheme;
+  int64_t bytes_k = 0, bytes_v = 0, values = 0, tokens = 0, same_top = 0;
+  double seconds = 0;
+  std::vector<double> kl_means, kls;
+  for (const UnitRecord* record : records) {
+    row.targets += record->targets;
+    bytes_k += record->bytes[0].total();
+    bytes_v += record->bytes[1].total();
+    values += record->values;
+    tokens += record->tokens;
+    same_top += record->same_top;
+    seconds += record->seconds;
+    kl_means.push_back(record->kl_mean);
+    const PositionScores scores = folder.positions(*record);
+    kls.insert(kls.end(), scores.kl.begin(), scores.kl.end());
+  }
+  row.bits_k = 8.0 * static_cast<double>(bytes_k) / static_cast<double>(values);
+  row.bits_v = 8.0 * static_cast<double>(bytes_v) / static_cast<double>(values);
+  row.bits = 4.0 * static_cast<double>(bytes_k + bytes_v) / static_cast<double>(values);
+  row.nominal_k = records.front()->nominal[0];
+  row.nominal_v = records.front()->nominal[1];
+  row.nll = mean(window_means(records));
+  row.ppl = std::exp(row.nll);
+  row.kl_mean = mean(kl_means);
+  row.kl_p999 = percentile(kls, 0.999);
+  row.kl_max = percentile(kls, 1.0);
+  row.same_top = static_cast<double>(same_top) / static_cast<double>(row.targets);
+  row.tokens_per_second = static_cast<double>(tokens) / seconds;
+  return row;
+}
+
+}  // namespace
+
+Summary summarise(const RunFolder& folder, int64_t windows, const Note& note) {
+  Summary summary{folder.header(), windows, {}};
+  const uint64_t seed = summary.run.at("seed");
+  const std::string base_scheme = Descriptor::parse(kBaseScheme).versioned();
+  std::vector<std::string> schemes{base_scheme};
+  for (const std::string scheme : summary.run.at("schemes"))
+    if (scheme != base_scheme) schemes.push_back(scheme);
+  for (const std::string mode : summary.run.at("modes")) {
+    ModeSummary out{mode, {}};
+    std::vector<double> base_means;
+    for (const std::string& scheme : schemes) {
+      const auto records = find_all(folder, mode, scheme, windows);
+      if (static_cast<int64_t>(records.size()) != windows) {
+        note(fmt::format("{} in mode {} has {} of {} windows: left out of the table", scheme, mode,
+                         records.size(), windows));
+        if (scheme == base_scheme) break;
+        continue;
+      }
+      SchemeRow row = summarise_scheme(folder, records);
+      row.label = scheme_label(scheme);
+      row.base = scheme == base_scheme;
+      const std::vector<double> means = window_means(records);
+      if (row.base) {
+        base_means = means;
+      } else {
+        row.delta_ppl = row.ppl - out.rows.front().ppl;
+        row.delta_ppl_interval = paired_bootstrap(means, base_means, seed, exp_difference);
+        row.delta_nll_interval = paired_bootstrap(means, base_means, seed, std::minus<double>());
+      }
+      out.rows.push_back(std::move(row));
+    }
+    if (!out.rows.empty()) summary.modes.push_back(std::move(out));
+  }
+  return summary;
+}
+
+}  // namespace kvx::eval

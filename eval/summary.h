@@ -1,0 +1,53 @@
+// What the finished units of a run folder say about each scheme; the table, table.csv, the JSON document and the picture
+// all show this.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/stats.h"
+#include "eval/store.h"
+
+namespace kvx::eval {
+
+struct SchemeRow {
+  std::string scheme;  // versioned descriptor
+  std::string label;   // canonical descriptor
+  int64_t targets = 0;
+  double bits_k = 0, bits_v = 0, bits = 0;     // counted from the cache, per value
+  double nominal_k = 0, nominal_v = 0;
+  double nll = 0;       // mean of window means
+  double ppl = 0;       // exp(nll)
+  double delta_ppl = 0; // ppl minus the base's
+  double kl_mean = 0;   // mean of window means
+  double kl_p999 = 0;   // over all positions of all windows
+  double kl_max = 0;
+  double same_top = 0;  // share of positions
+  double tokens_per_second = 0;
+  bool base = false;
+  // 95 %, by paired bootstrap over windows; absent for the base and for one window.
+  std::optional<Interval> delta_ppl_interval;
+  std::optional<Interval> delta_nll_interval;
+};
+
+struct ModeSummary {
+  std::string mode;
+  std::vector<SchemeRow> rows;  // the base first, then as in run.json
+};
+
+struct Summary {
+  Json run;  // run.json
+  int64_t windows = 0;
+  std::vector<ModeSummary> modes;
+};
+
+// Over windows 0 .. windows-1; a scheme lacking one of them is left out, with a note.
+Summary summarise(const RunFolder& folder, int64_t windows, const Note& note);
+
+std::string summary_table(const Summary& summary);  // for people
+std::string summary_csv(const Summary& summary);
+Json summary_json(const Summary& summary);
+std::string summary_svg(const Summary& summary);  // accuracy against bits
+
+}  // namespace kvx::eval

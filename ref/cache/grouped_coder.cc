@@ -1,0 +1,106 @@
+#include "ref/cache/grouped_coder.h"
+
+#include <cstring>
+#include <stdexcept>
+
+#include "sim/num/pack.h"
+
+namespace kvx::ref {
+
+GroupedCoder::GroupedCoder(const GroupFormat& format)
+    : format_(format), words_(static_cast<int>(num::packed_words(format.group, format.bits))) {
+  if (format.axis == GroupAxis::kChannels && format.dim % format.group != 0) {
+    throw std::logic_error("groups do not divide the head dim");
+  }
+  const std::string count = format.axis == GroupAxis::kTokens ? "[D]" : "[D/g]";
+  const std::string dtype = (format.is_signed ? "i" : "u") + std::to_string(format.bits);
+  const int64_t code_bytes = (int64_t{format.group} * format.bits + 7) / 8;
+  const int64_t padding = 4 * int64_t{words_} - code_bytes;
+  if (padding == 0) {
+    fields_.push_back({"codes", dtype, count + "[g]", groups() * code_bytes, Item::kCodes});
+  } else {
+    for (int i = 0; i < groups(); ++i) {
+      const std::string group = std::to_string(i);
+      fields_.push_back({"codes" + group, dtype, "[g]", code_bytes, Item::kCodes});
+      fields_.push_back(
+          {"padding" + group, "u8", "[" + std::to_string(padding) + "]", padding, Item::kPadding});
+    }
+  }
+  fields_.push_back({"scale", "f16", count, 2 * int64_t{groups()}, Item::kScale});
+  if (format.has_zero) {
+    fields_.push_back({"zero", "f16", count, 2 * int64_t{groups()}, Item::kZero});
+  }
+}
+
+size_t GroupedCoder::index(int group, int i) const {
+  return format_.axis == GroupAxis::kTokens
+             ? static_cast<size_t>(i) * static_cast<size_t>(format_.dim) +
+                   static_cast<size_t>(group)
+             : static_cast<size_t>(group) * static_cast<size_t>(format_.group) +
+                   static_cast<size_t>(i);
+}
+
+size_t GroupedCoder::metadata_offset(int group) const {
+  return 4 * static_cast<size_t>(words_) * static_cast<size_t>(groups()) +
+         2 * static_cast<size_t>(group);
+}
+
+void GroupedCoder::encode(std::span<const float> x, std::span<std::byte> out) const {
+  const auto g = static_cast<size_t>(format_.group);
+  std::vector<float> values(g);
+  std::vector<uint32_t> words(static_cast<size_t>(words_));
+  GroupCode code;
+  code.codes.resize(g);
+  for (int group = 0; group < groups(); ++group) {
+    for (int i = 0; i < format_.group; ++i) values[static_cast<size_t>(i)] = x[index(group, i)];
+    encode_group(values, code);
+    num::pack_codes(code.codes, format_.bits, words);
+    std::memcpy(&out[static_cast<size_t>(group) * 4 * words.size()], words.data(),
+                4 * words.size());
+    const size_t at = metadata_offset(group);
+    std::memcpy(&out[at], &code.scale, 2);
+    if (format_.has_zero) std::memcpy(&out[at + 2 * static_cast<size_t>(groups())], &code.zero, 2);
+  }
+}
+
+void GroupedCoder::load(std::span<const std::byte> in, int group, std::vector<uint32_t>& words,
+                        GroupCode& out) const {
+  words.resize(static_cast<size_t>(words_));
+  out.codes.resize(static_cast<size_t>(format_.group));
+  std::memcpy(words.data(), &in[static_cast<size_t>(group) * 4 * words.size()], 4 * words.size());
+  num::unpack_codes(words, format_.bits, out.codes);
+  const size_t at = metadata_offset(group);
+  std::memcpy(&out.scale, &in[at], 2);
+  if (format_.has_zero) std::memcpy(&out.zero, &in[at + 2 * static_cast<size_t>(groups())], 2);
+}
+
+void GroupedCoder::decode(std::span<const std::byte> in, std::span<float> x) const {
+  std::vector<float> values(static_cast<size_t>(format_.group));
+  std::vector<uint32_t> words;
+  GroupCode code;
+  for (int group = 0; group < groups(); ++group) {
+    load(in, group, words, code);
+    decode_group(code, values);
+    for (int i = 0; i < format_.group; ++i) x[index(group, i)] = values[static_cast<size_t>(i)];
+  }
+}
+
+void GroupedCoder::canonical(std::span<const std::byte> in, CanonicalBlock& out) const {
+  out.codes.resize(static_cast<size_t>(tokens()) * static_cast<size_t>(format_.dim));
+  out.scale.clear();
+  out.zero.clear();
+  out.packed.clear();
+  std::vector<uint32_t> words;
+  GroupCode code;
+  for (int group = 0; group < groups(); ++group) {
+    load(in, group, words, code);
+    for (int i = 0; i < format_.group; ++i) {
+      out.codes[index(group, i)] = code.codes[static_cast<size_t>(i)];
+    }
+    out.scale.push_back(code.scale);
+    if (format_.has_zero) out.zero.push_back(code.zero);
+    if (format_.official_words) out.packed.insert(out.packed.end(), words.begin(), words.end());
+  }
+}
+
+}  // namespace kvx::ref

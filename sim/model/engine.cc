@@ -1,0 +1,269 @@
+#include "sim/model/engine.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <stdexcept>
+
+#include "sim/api/error.h"
+#include "sim/model/engine_attention.h"
+#include "sim/model/parallel.h"
+#include "sim/model/weights.h"
+#include "sim/num/environment.h"
+#include "sim/num/reduce.h"
+#include "sim/num/rope.h"
+
+namespace kvx::model {
+namespace {
+
+// Grows and never shrinks.
+class Buffer {
+ public:
+  float* reserve(int64_t floats) {
+    if (static_cast<size_t>(floats) > capacity_) {
+      data_ = num::aligned_floats(static_cast<size_t>(floats));
+      capacity_ = static_cast<size_t>(floats);
+    }
+    return data_.get();
+  }
+  float* get() const { return data_.get(); }
+
+ private:
+  num::AlignedArray<float> data_;
+  size_t capacity_ = 0;
+};
+
+// A library may change the rounding mode or flush subnormals, thread by thread.
+void check_floating_point_state(int threads) {
+  std::vector<std::exception_ptr> failures(static_cast<size_t>(threads));
+#pragma omp parallel num_threads(threads)
+  try {
+    num::require_ieee_environment();
+  } catch (...) {
+    failures[static_cast<size_t>(omp_get_thread_num())] = std::current_exception();
+  }
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+}
+
+}  // namespace
+
+const char* cache_mode_name(CacheMode mode) {
+  static constexpr std::array<const char*, 4> kNames = {"all", "streamed", "prefill-exact", "context-exact"};
+  return kNames[static_cast<size_t>(mode)];
+}
+
+struct Engine::Impl {
+  const Model::Impl& model;
+  CacheMode mode;
+  int threads;
+  std::vector<std::unique_ptr<LayerCache>> caches;
+  AttentionPass attention;
+  std::function<void(const LayerTap&)> tap;
+
+  num::PackedInput packed;
+  Buffer x, normed, q, k, v, attended, gate, up, sin, cos, q_pre, k_pre, logits;
+
+  Impl(const Model& m, CacheMode mode_in, int threads_in, NonFinite nonfinite)
+      : model(m.impl()), mode(mode_in), threads(threads_in), attention(mode_in, nonfinite, threads_in) {}
+
+  // packed = the rows of x.
+  void pack(const float* rows, int64_t count, int64_t width) {
+    packed.reshape(count, width);
+    parallel_for(threads, packed.tiles(), [&](int64_t t) { packed.set_tile(t, rows, width); });
+  }
+
+  // y [rows][w.n] = packed * w^T.
+  void multiply(const num::PackedWeights& w, float* y) const {
+    constexpr int64_t kWorthSharing = int64_t{1} << 18;  // products: some microseconds
+    const int team = packed.m() * w.n() * w.k() < kWorthSharing ? 1 : threads;
+    const num::Gemm gemm(packed, w, y, w.n(), team);
+    parallel_for(team, gemm.tasks(), [&](int64_t task) { gemm.run(task); });
+  }
+
+  void norm(const float* rows, int64_t count, std::span<const float> weight, float* y) const {
+    const size_t width = weight.size();
+    parallel_for(threads, count, [&](int64_t i) {
+      num::rms_norm({rows + i * static_cast<int64_t>(width), width}, weight, model.config.rms_eps,
+                    {y + i * static_cast<int64_t>(width), width});
+    });
+  }
+
+  void add_residual(float* to, const float* from, int64_t count, int64_t width) const {
+    parallel_for(threads, count, [&](int64_t i) {
+      for (int64_t j = i * width; j < (i + 1) * width; ++j) to[j] = to[j] + from[j];
+    });
+  }
+
+  void embed(std::span<const Chunk> chunks, int64_t rows);
+  void rotary_tables(std::span<const PassChunk> chunks, int64_t rows);
+  void run_layer(int layer, std::span<const PassChunk> chunks, int64_t rows);
+};
+
+void Engine::Impl::embed(std::span<const Chunk> chunks, int64_t rows) {
+  const int64_t hidden = model.config.hidden;
+  float* out = x.reserve(rows * hidden);
+  for (const Chunk& chunk : chunks) {
+    for (const int32_t token : chunk.tokens) {
+      if (token < 0 || token >= model.config.vocab)
+        throw environment_error("token id " + std::to_string(token) + " is outside the model's vocabulary of " +
+                                std::to_string(model.config.vocab));
+      model.embedding.row(token, {out, static_cast<size_t>(hidden)});
+      out += hidden;
+    }
+  }
+}
+
+void Engine::Impl::rotary_tables(std::span<const PassChunk> chunks, int64_t rows) {
+  const size_t half = model.rope_steps.size();
+  sin.reserve(rows * static_cast<int64_t>(half));
+  cos.reserve(rows * static_cast<int64_t>(half));
+  for (const PassChunk& chunk : chunks) {
+    parallel_for(threads, chunk.span.count, [&](int64_t i) {
+      const int64_t at = (chunk.row + i) * static_cast<int64_t>(half);
+      num::rope_table(model.rope_steps, chunk.span.first + i, {sin.get() + at, half}, {cos.get() + at, half});
+    });
+  }
+}
+
+void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64_t rows) {
+  const ModelConfig& c = model.config;
+  const LayerWeights& w = model.layers[static_cast<size_t>(layer)];
+  LayerCache& cache = *caches[static_cast<size_t>(layer)];
+  const int heads = static_cast<int>(c.heads), kv_heads = static_cast<int>(c.kv_heads);
+  const int dim = static_cast<int>(c.head_dim);
+  const int64_t half = dim / 2;
+
+  float* h = normed.reserve(rows * c.hidden);
+  norm(x.get(), rows, w.attention_norm, h);
+  pack(h, rows, c.hidden);
+  multiply(w.q, q.reserve(rows * c.heads * dim));
+  multiply(w.k, k.reserve(rows * c.kv_heads * dim));
+  multiply(w.v, v.reserve(rows * c.kv_heads * dim));
+
+  const bool keeps_unrotated = tap || cache.traits().keys == KeySpace::kPreRope;
+  if (keeps_unrotated) {
+    std::copy_n(q.get(), rows * c.heads * dim, q_pre.reserve(rows * c.heads * dim));
+    std::copy_n(k.get(), rows * c.kv_heads * dim, k_pre.reserve(rows * c.kv_heads * dim));
+  }
+  const size_t width = static_cast<size_t>(dim);
+  parallel_for(threads, rows, [&](int64_t i) {
+    const std::span<const float> s(sin.get() + i * half, static_cast<size_t>(half));
+    const std::span<const float> co(cos.get() + i * half, static_cast<size_t>(half));
+    for (int64_t head = 0; head < heads; ++head) num::rope_rotate({q.get() + (i * heads + head) * dim, width}, s, co);
+    for (int64_t head = 0; head < kv_heads; ++head)
+      num::rope_rotate({k.get() + (i * kv_heads + head) * dim, width}, s, co);
+  });
+
+  const ConstRows q_rows = dense_rows<const float>(q.get(), rows, heads, dim);
+  const ConstRows k_rows = dense_rows<const float>(k.get(), rows, kv_heads, dim);
+  const ConstRows v_rows = dense_rows<const float>(v.get(), rows, kv_heads, dim);
+  if (cache.traits().keys == KeySpace::kPreRope)
+    throw std::logic_error("no scheme before rotation is registered yet");
+  std::vector<Span> spans;
+  for (const PassChunk& chunk : chunks) spans.push_back(chunk.span);
+  cache.append(k_rows, v_rows, spans);
+  const Rows out_rows = dense_rows(attended.reserve(rows * c.heads * dim), rows, heads, dim);
+  attention.run(cache, chunks, q_rows, k_rows, v_rows, out_rows);
+  if (tap) {
+    tap({layer, q_rows, k_rows, v_rows, dense_rows<const float>(q_pre.get(), rows, heads, dim),
+         dense_rows<const float>(k_pre.get(), rows, kv_heads, dim), out_rows});
+  }
+  for (const Span& span : spans) cache.settle(span.seq);
+
+  pack(attended.get(), rows, c.heads * dim);
+  multiply(w.o, h);
+  add_residual(x.get(), h, rows, c.hidden);
+
+  norm(x.get(), rows, w.ffn_norm, h);
+  pack(h, rows, c.hidden);
+  multiply(w.gate, gate.reserve(rows * c.ffn));
+  multiply(w.up, up.reserve(rows * c.ffn));
+  const size_t ffn = static_cast<size_t>(c.ffn);
+  parallel_for(threads, rows, [&](int64_t i) {
+    float* g = gate.get() + i * c.ffn;
+    num::swiglu({g, ffn}, {up.get() + i * c.ffn, ffn}, {g, ffn});
+  });
+  pack(gate.get(), rows, c.ffn);
+  multiply(w.down, h);
+  add_residual(x.get(), h, rows, c.hidden);
+}
+
+Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, int threads, NonFinite nonfinite)
+    : impl_(std::make_unique<Impl>(model, mode, threads > 0 ? threads : omp_get_max_threads(), nonfinite)) {
+  const ModelConfig& c = model.config();
+  for (int64_t layer = 0; layer < c.layers; ++layer) {
+    impl_->caches.push_back(factory({.shape = {.layer = static_cast<int>(layer),
+                                               .kv_heads = static_cast<int>(c.kv_heads),
+                                               .head_dim = static_cast<int>(c.head_dim)},
+                                     .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
+                                     .nonfinite = nonfinite}));
+  }
+}
+
+Engine::~Engine() = default;
+
+SeqId Engine::open() {
+  SeqId seq = 0;
+  for (const auto& cache : impl_->caches) seq = cache->open();
+  return seq;
+}
+
+SeqId Engine::fork(SeqId from) {
+  SeqId seq = 0;
+  for (const auto& cache : impl_->caches) seq = cache->fork(from);
+  return seq;
+}
+
+void Engine::close(SeqId seq) {
+  for (const auto& cache : impl_->caches) cache->close(seq);
+}
+
+int64_t Engine::length(SeqId seq) const { return impl_->caches.front()->length(seq); }
+
+const LayerCache& Engine::cache(int layer) const { return *impl_->caches.at(static_cast<size_t>(layer)); }
+
+void Engine::set_tap(std::function<void(const LayerTap&)> tap) { impl_->tap = std::move(tap); }
+
+void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink, std::span<const int64_t> want) {
+  Impl& e = *impl_;
+  const ModelConfig& c = e.model.config;
+  check_floating_point_state(e.threads);
+  std::vector<PassChunk> pass;
+  int64_t rows = 0;
+  for (const Chunk& chunk : chunks) {
+    const int64_t first = length(chunk.seq);
+    const int64_t count = static_cast<int64_t>(chunk.tokens.size());
+    if ((chunk.exact || e.mode == CacheMode::kAll) && first != 0)
+      throw std::logic_error("a chunk in mode all or with exact reads must start its sequence");
+    if (first + count > c.max_positions)
+      throw environment_error("position " + std::to_string(first + count - 1) + " is beyond the model's " +
+                              std::to_string(c.max_positions) + " positions");
+    pass.push_back({{chunk.seq, first, count, chunk.prompt_end}, rows, chunk.exact});
+    rows += count;
+  }
+  e.embed(chunks, rows);
+  e.rotary_tables(pass, rows);
+  for (int64_t layer = 0; layer < c.layers; ++layer) e.run_layer(static_cast<int>(layer), pass, rows);
+
+  constexpr int64_t kLogitRows = 192;  // handed to the sink at a time: one row task of the matrix product
+  const int64_t wanted = want.empty() ? rows : static_cast<int64_t>(want.size());
+  const size_t hidden = static_cast<size_t>(c.hidden);
+  float* h = e.normed.reserve(rows * c.hidden);
+  float* logits = e.logits.reserve(std::min(kLogitRows, wanted) * c.vocab);
+  for (int64_t first = 0; first < wanted; first += kLogitRows) {
+    const int64_t count = std::min(kLogitRows, wanted - first);
+    parallel_for(e.threads, count, [&](int64_t i) {
+      const int64_t row = want.empty() ? first + i : want[static_cast<size_t>(first + i)];
+      num::rms_norm({e.x.get() + row * c.hidden, hidden}, e.model.final_norm, c.rms_eps, {h + i * c.hidden, hidden});
+    });
+    e.pack(h, count, c.hidden);
+    e.multiply(e.model.head(), logits);
+    sink(first, count, logits);
+  }
+}
+
+}  // namespace kvx::model

@@ -1,0 +1,165 @@
+"""Every lint finds what it is for and stays silent otherwise. Usage: selftest.py CXX NM"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import flags
+import includes
+import sources
+
+CXX, NM = sys.argv[1:3]
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def run(script, *arguments):
+    return subprocess.run([sys.executable, os.path.join(HERE, script), *arguments], capture_output=True, text=True)
+
+
+class Includes(unittest.TestCase):
+    def test_allowed(self):
+        for path, line in [
+            ("sim/api/a.h", "<vector>"),
+            ("sim/api/a.h", '"sim/api/error.h"'),
+            ("sim/num/a.cc", "<immintrin.h>"),
+            ("sim/gen/a.cc", '"sim/num/rope.h"'),
+            ("sim/model/a/b.cc", "<nlohmann/json.hpp>"),
+            ("sim/model/a.cc", "<omp.h>"),
+            ("ref/kivi.cc", '"ref/kivi.h"'),
+            ("ref/kivi.cc", '"ref/cache/prefix_cache.h"'),
+            ("gpu/kivi.cu", '"gpu/common/pack.cuh"'),
+            ("gpu/kivi.cu", "<cuda_runtime.h>"),
+            ("eval/a.cc", '"ref/registry.h"'),
+        ]:
+            self.assertEqual(list(includes.check(path, f"#include {line}\n")), [], (path, line))
+
+    def test_forbidden(self):
+        for path, line in [
+            ("sim/api/a.h", '"sim/num/formats.h"'),
+            ("sim/api/a.h", "<immintrin.h>"),
+            ("sim/api/a.h", "<nlohmann/json.hpp>"),
+            ("sim/num/a.cc", "<omp.h>"),
+            ("sim/num/a.cc", "<Eigen/Core>"),
+            ("sim/num/a.cc", '"sim/gen/fill.h"'),
+            ("sim/gen/a.cc", '"sim/model/engine.h"'),
+            ("sim/gen/a.cc", '"ref/registry.h"'),
+            ("sim/model/a.cc", '"ref/registry.h"'),
+            ("sim/model/a/b.cc", '"eval/cli.h"'),
+            ("ref/kivi.cc", '"ref/kvquant.h"'),
+            ("ref/cache/a.cc", '"ref/kivi.h"'),
+            ("ref/kivi.cc", "<Eigen/Core>"),
+            ("ref/kivi.cc", '"sim/model/engine.h"'),
+            ("ref/kivi.cc", '"kvquant.h"'),
+            ("gpu/kivi.cu", '"ref/kivi.h"'),
+            ("gpu/kivi.cu", '"sim/num/formats.h"'),
+            ("eval/a.cc", '"ref/kivi.h"'),
+            ("eval/a.cc", '"gpu/kivi.h"'),
+            ("eval/a.cc", "<Eigen/Core>"),
+            ("eval/a.cc", "HEADER"),
+            ("other/a.cc", "<vector>"),
+        ]:
+            found = list(includes.check(path, f"// first line\n#include {line}\n"))
+            self.assertEqual(len(found), 1, (path, line))
+            if not path.startswith("other"):
+                self.assertIn(":2:", found[0])
+        self.assertEqual(list(includes.check("sim/api/a.h", "// #include <omp.h>\n")), [])
+
+
+class Sources(unittest.TestCase):
+    def test_allowed(self):
+        for text in [
+            "#pragma omp parallel for schedule(static)",
+            "std::atomic<int64_t> count;",
+            "// std::shuffle would not do, nor -ffast-math",
+            "x.rand(); brand(2); operand (3); generator->random();",
+            '#pragma GCC diagnostic ignored "-Wuninitialized"',
+        ]:
+            self.assertEqual(list(sources.check("sim/num/a.cc", text)), [], text)
+        self.assertEqual(list(sources.check("cmake/a.cmake", "add_compile_options(-ffp-contract=off) # no -ffast-math")), [])
+
+    def test_forbidden(self):
+        for text in [
+            "#pragma omp parallel for reduction(+ : sum)",
+            "#pragma omp parallel for \\\n    reduction(+ : sum)",
+            "#pragma omp atomic",
+            "std::atomic<float> sum;",
+            "std::atomic_ref<double> sum(x);",
+            "std::normal_distribution<float> normal;",
+            "std::shuffle(a, b, g);",
+            "std::ranges::shuffle(a, g);",
+            "std::random_device seed;",
+            "int x = rand();",
+            "int x = std::rand();",
+            "srand(1);",
+            "#pragma GCC optimize(\"O3\")",
+            "__attribute__((optimize(\"O3\")))",
+            "#pragma STDC FP_CONTRACT ON",
+        ]:
+            self.assertEqual(len(list(sources.check("sim/num/a.cc", text))), 1, text)
+        for text in ["add_compile_options(-ffast-math)", "-Ofast", "--use_fast_math", "-ffp-contract=fast", "-fmad=true"]:
+            self.assertEqual(len(list(sources.check("cmake/a.cmake", text))), 1, text)
+
+    def test_a_planted_tree(self):
+        with tempfile.TemporaryDirectory() as root:
+            os.makedirs(os.path.join(root, "sim/num"))
+            for name in ["CMakeLists.txt", "CMakePresets.json", "sim/num/a.cc"]:
+                open(os.path.join(root, name), "w", encoding="utf-8").close()
+            self.assertEqual(run("sources.py", root).returncode, 0)
+            self.assertEqual(run("includes.py", root).returncode, 0)
+            with open(os.path.join(root, "sim/num/a.cc"), "w", encoding="utf-8") as file:
+                file.write("#include <omp.h>\nint x = rand();\n")
+            self.assertEqual(run("sources.py", root).returncode, 1)
+            self.assertEqual(run("includes.py", root).returncode, 1)
+        with tempfile.TemporaryDirectory() as empty:
+            self.assertEqual(run("includes.py", empty).returncode, 2)
+
+
+class Flags(unittest.TestCase):
+    def test_flags(self):
+        good = ["c++", "-O3", "-ffp-contract=off", "-c", "a.cc"]
+        self.assertEqual(list(flags.check("a.cc", good)), [])
+        self.assertEqual(len(list(flags.check("a.cc", ["c++", "-c", "a.cc"]))), 1)
+        self.assertEqual(len(list(flags.check("a.cc", good + ["-ffp-contract=fast"]))), 1)
+        self.assertEqual(len(list(flags.check("a.cc", good + ["-ffast-math"]))), 1)
+        self.assertEqual(len(list(flags.check("a.cu", good))), 1)
+        self.assertEqual(list(flags.check("a.cu", ["nvcc", "-fmad=false"])), [])
+
+    def test_a_planted_database(self):
+        with tempfile.TemporaryDirectory() as root:
+            database = os.path.join(root, "compile_commands.json")
+            for command, expected in [("c++ -ffp-contract=off -c a.cc", 0), ("c++ -c a.cc", 1)]:
+                with open(database, "w", encoding="utf-8") as file:
+                    json.dump([{"directory": root, "file": "a.cc", "command": command}], file)
+                self.assertEqual(run("flags.py", root, database).returncode, expected)
+
+
+class Symbols(unittest.TestCase):
+    def lint(self, code):
+        with tempfile.TemporaryDirectory() as folder:
+            source, archive = os.path.join(folder, "a.cc"), os.path.join(folder, "a.o")
+            with open(source, "w", encoding="utf-8") as file:
+                file.write("#include <cmath>\n" + code)
+            subprocess.run([CXX, "-std=c++20", "-O2", "-fno-math-errno", "-march=x86-64-v3", "-c", source, "-o", archive], check=True)
+            return run("symbols.py", NM, archive)
+
+    def test_allowed(self):
+        self.assertEqual(self.lint("float f(float x) { return std::fma(x, std::sqrt(x), std::ceil(x)); }").returncode, 0)
+        # A function of ours that bears the name.
+        self.assertEqual(self.lint("namespace kvx { float exp(float); float f(float x) { return exp(x); } }").returncode, 0)
+
+    def test_forbidden(self):
+        symbols = {"std::exp(x)": "expf", "std::exp2(x)": "exp2f", "std::log(x)": "logf", "std::tanh(x)": "tanhf",
+                   "std::cos(x)": "cosf", "std::cbrt(x)": "cbrtf", "std::lgamma(x)": "lgammaf", "std::pow(y, y)": "pow",
+                   "std::hypot(y, y)": "hypot", "std::log2(y)": "log2", "std::sin(y)": "sin", "std::exp(z)": "expl"}
+        calls = [f"double f{i}(float x, double y, long double z) {{ return {call}; }}" for i, call in enumerate(symbols)]
+        result = self.lint("\n".join(calls))
+        self.assertEqual(result.returncode, 1)
+        for symbol in symbols.values():
+            self.assertIn(f"calls {symbol}\n", result.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]])
