@@ -11,17 +11,16 @@
 namespace kvx::eval {
 
 const BuildInfo& build_info() {
-  static const BuildInfo info{
-      KVX_VERSION,
-      KVX_COMPILER,
-      KVX_FLAGS,
-      {{"boost", KVX_BOOST_VERSION},
-       {"eigen", KVX_EIGEN_VERSION},
-       {"fmt", KVX_FMT_VERSION},
-       {"nlohmann-json", KVX_JSON_VERSION},
-       {"openssl", OpenSSL_version(OPENSSL_VERSION_STRING)},
-       {"pcre2", KVX_PCRE2_VERSION},
-       {"sentencepiece", KVX_SENTENCEPIECE_VERSION}}};
+  static const BuildInfo info{KVX_VERSION,
+                              KVX_COMPILER,
+                              KVX_FLAGS,
+                              {{"boost", KVX_BOOST_VERSION},
+                               {"eigen", KVX_EIGEN_VERSION},
+                               {"fmt", KVX_FMT_VERSION},
+                               {"nlohmann-json", KVX_JSON_VERSION},
+                               {"openssl", OpenSSL_version(OPENSSL_VERSION_STRING)},
+                               {"pcre2", KVX_PCRE2_VERSION},
+                               {"sentencepiece", KVX_SENTENCEPIECE_VERSION}}};
   return info;
 }
 

@@ -20,8 +20,9 @@ namespace po = boost::program_options;
 std::string mxcsr_text() {
   static constexpr const char* kRounding[] = {"nearest even", "down", "up", "toward zero"};
   const unsigned state = _mm_getcsr();
-  return fmt::format("rounding {}, flush to zero {}, denormals are zero {} (MXCSR {:#06x})", kRounding[(state >> 13) & 3],
-                     (state & 0x8000) != 0 ? "on" : "off", (state & 0x0040) != 0 ? "on" : "off", state);
+  return fmt::format("rounding {}, flush to zero {}, denormals are zero {} (MXCSR {:#06x})",
+                     kRounding[(state >> 13) & 3], (state & 0x8000) != 0 ? "on" : "off",
+                     (state & 0x0040) != 0 ? "on" : "off", state);
 }
 
 Json machine() {
@@ -76,7 +77,8 @@ std::string as_lines(const Json& json, const std::string& prefix) {
       const std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
       for (size_t begin = 0, end; begin <= shown.size(); begin = end + 1) {
         end = std::min(shown.find('\n', begin), shown.size());
-        text += fmt::format("{:24} {}\n", begin == 0 ? prefix + name : "", shown.substr(begin, end - begin));
+        text += fmt::format("{:24} {}\n", begin == 0 ? prefix + name : "",
+                            shown.substr(begin, end - begin));
       }
     }
   }
@@ -87,12 +89,15 @@ std::string as_lines(const Json& json, const std::string& prefix) {
 
 int cmd_doctor(const std::vector<std::string>& words) {
   po::options_description visible("options", 100);
-  visible.add_options()("model", po::value<std::string>()->value_name("PATH"), "open this model as well")(
-      "json", po::bool_switch(), "print JSON")("help", po::bool_switch(), "this text");
+  auto add = visible.add_options();
+  add("model", po::value<std::string>()->value_name("PATH"), "open this model as well");
+  add("json", po::bool_switch(), "print JSON");
+  add("help", po::bool_switch(), "this text");
   const Options options(visible, words);
   if (options.flag("help")) {
     std::ostringstream text;
-    text << "usage: kvx doctor [--model PATH] [--json]\n\nThis machine and this build, ready to paste into a report.\n\n"
+    text << "usage: kvx doctor [--model PATH] [--json]\n\n"
+            "This machine and this build, ready to paste into a report.\n\n"
          << visible;
     fmt::print("{}", text.str());
     return 0;
@@ -100,7 +105,7 @@ int cmd_doctor(const std::vector<std::string>& words) {
   Json json = machine();
   if (options.has("model")) json["model"] = examine(options.required("model"));
   if (options.flag("json")) {
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", json_text(json, 2));
   } else {
     fmt::print("{}", as_lines(json, ""));
   }

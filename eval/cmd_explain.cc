@@ -46,10 +46,13 @@ std::string ratio(int64_t bytes, int64_t values) {
   return fmt::format("{}/{}", bits / divisor, values / divisor);
 }
 
-double decimal(int64_t bytes, int64_t values) { return 8.0 * static_cast<double>(bytes) / static_cast<double>(values); }
+double decimal(int64_t bytes, int64_t values) {
+  return 8.0 * static_cast<double>(bytes) / static_cast<double>(values);
+}
 
 std::string traits_text(const Traits& traits) {
-  static constexpr const char* kInputs[] = {"binary32, not rounded", "rounded to fp16", "rounded to bfloat16"};
+  static constexpr const char* kInputs[] = {"binary32, not rounded", "rounded to fp16",
+                                            "rounded to bfloat16"};
   return fmt::format("keys {} rotary embedding; K and V {} before anything else",
                      traits.keys == KeySpace::kRotated ? "after" : "before",
                      kInputs[static_cast<size_t>(traits.input)]);
@@ -57,12 +60,15 @@ std::string traits_text(const Traits& traits) {
 
 std::string explain_text(const Explained& e, bool whole) {
   const SchemeSchema& schema = e.scheme.schema();
-  std::string text = fmt::format("{}  recorded as {}\n{}{}\n{}\n\n", e.scheme.str(), e.scheme.versioned(), schema.summary,
-                                 schema.paper == "-" ? "" : fmt::format(" ({})", schema.paper), traits_text(e.cache->traits()));
+  std::string text =
+      fmt::format("{}  recorded as {}\n{}{}\n{}\n\n", e.scheme.str(), e.scheme.versioned(),
+                  schema.summary, schema.paper == "-" ? "" : fmt::format(" ({})", schema.paper),
+                  traits_text(e.cache->traits()));
   text += fmt::format("k  {}\nv  {}\n\n", e.cache->policy(Side::kK), e.cache->policy(Side::kV));
 
-  text += fmt::format("bits per value of {} tokens, {} KV heads of {}, windows {}\n\n", e.length, e.config.shape.kv_heads,
-                      e.config.shape.head_dim, e.config.windows == Windows::kKept ? "kept" : "none");
+  text += fmt::format("bits per value of {} tokens, {} KV heads of {}, windows {}\n\n", e.length,
+                      e.config.shape.kv_heads, e.config.shape.head_dim,
+                      e.config.windows == Windows::kKept ? "kept" : "none");
   std::vector<std::vector<std::string>> rows{{"", "nominal", "exact", "fraction"}};
   std::vector<Item> items;
   for (int i = 0; i < kItems; ++i) {
@@ -72,10 +78,13 @@ std::string explain_text(const Explained& e, bool whole) {
     rows.front().push_back(item_name(item));
   }
   rows.front().push_back("bytes");
-  const auto add = [&](const std::string& name, double nominal, const ByteCount& bytes, int64_t values) {
-    std::vector<std::string> row{name, fmt::format("{:g}", nominal), fmt::format("{:.6g}", decimal(bytes.total(), values)),
+  const auto add = [&](const std::string& name, double nominal, const ByteCount& bytes,
+                       int64_t values) {
+    std::vector<std::string> row{name, fmt::format("{:g}", nominal),
+                                 fmt::format("{:.6g}", decimal(bytes.total(), values)),
                                  ratio(bytes.total(), values)};
-    for (const Item item : items) row.push_back(fmt::format("{:.4g}", decimal(bytes[item], values)));
+    for (const Item item : items)
+      row.push_back(fmt::format("{:.4g}", decimal(bytes[item], values)));
     row.push_back(thousands(bytes.total()));
     rows.push_back(std::move(row));
   };
@@ -92,7 +101,8 @@ std::string explain_text(const Explained& e, bool whole) {
 Json side_json(const Explained& e, Side side) {
   const ByteCount& bytes = e.bytes[static_cast<size_t>(side)];
   Json items;
-  for (int i = 0; i < kItems; ++i) items[item_name(static_cast<Item>(i))] = bytes[static_cast<Item>(i)];
+  for (int i = 0; i < kItems; ++i)
+    items[item_name(static_cast<Item>(i))] = bytes[static_cast<Item>(i)];
   return {{"policy", e.cache->policy(side)},
           {"nominal_bits", e.cache->nominal_bits(side)},
           {"bits_per_value", decimal(bytes.total(), e.values)},
@@ -126,14 +136,15 @@ Json explain_json(const Explained& e) {
 po::options_description describe() {
   const auto text = [] { return po::value<std::string>()->value_name("X"); };
   po::options_description options("options", 100);
-  options.add_options()
-      ("length", text()->default_value("2048"), "tokens in the cache")
-      ("kv-heads", text()->default_value("3"), "KV heads of the layer")
-      ("head-dim", text()->default_value("64"), "channels of a head")
-      ("windows", text()->default_value("kept"), "exact windows: kept, or none as in cache mode all")
-      ("all", po::bool_switch(), "every block of the layout")
-      ("json", po::bool_switch(), "print JSON, the whole layout in it")
-      ("help", po::bool_switch(), "this text");
+  auto add = options.add_options();
+  add("length", text()->default_value("2048"), "tokens in the cache");
+  add("kv-heads", text()->default_value("3"), "KV heads of the layer");
+  add("head-dim", text()->default_value("64"), "channels of a head");
+  add("windows", text()->default_value("kept"),
+      "exact windows: kept, or none as in cache mode all");
+  add("all", po::bool_switch(), "every block of the layout");
+  add("json", po::bool_switch(), "print JSON, the whole layout in it");
+  add("help", po::bool_switch(), "this text");
   return options;
 }
 
@@ -144,21 +155,23 @@ int cmd_explain(const std::vector<std::string>& words) {
   const Options options(visible, words, "descriptor");
   if (options.flag("help")) {
     std::ostringstream text;
-    text << "usage: kvx explain DESCRIPTOR [options]\n\nWhat is sealed when, nominal and exact bits, and where each byte "
-            "lies.\n\n"
+    text << "usage: kvx explain DESCRIPTOR [options]\n\n"
+            "What is sealed when, nominal and exact bits, and where each byte lies.\n\n"
          << visible;
     fmt::print("{}", text.str());
     return 0;
   }
-  if (!options.has("descriptor")) throw usage_error("kvx explain needs a descriptor, e.g. kivi:k2v2");
+  if (!options.has("descriptor"))
+    throw usage_error("kvx explain needs a descriptor, e.g. kivi:k2v2");
   const Descriptor scheme = Descriptor::parse(options.text("descriptor"));
   const CacheConfig config{
       .shape = {0, static_cast<int>(options.integer("kv-heads", 1, 65536)),
                 static_cast<int>(options.integer("head-dim", 1, 65536))},
       .windows = options.choice("windows", kWindows) == "kept" ? Windows::kKept : Windows::kNone};
-  const Explained explained = explain(scheme, config, options.integer("length", 1, int64_t{1} << 24));
+  const Explained explained =
+      explain(scheme, config, options.integer("length", 1, int64_t{1} << 24));
   if (options.flag("json")) {
-    fmt::print("{}\n", explain_json(explained).dump(2));
+    fmt::print("{}\n", json_text(explain_json(explained), 2));
   } else {
     fmt::print("{}", explain_text(explained, options.flag("all")));
   }

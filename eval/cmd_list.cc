@@ -16,7 +16,8 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::pair<const char*, const char*> kModes[] = {
-    {"all", "one pass; every position's K and V goes through the codec first; exact windows count as 0"},
+    {"all",
+     "one pass; every position's K and V goes through the codec first; exact windows count as 0"},
     {"streamed", "each step reads what a server would: sealed blocks and the exact window"},
     {"prefill-exact", "prompt attention exact, decoding reads the cache"},
     {"context-exact", "the context exact, question and answer read the cache"},
@@ -24,12 +25,18 @@ constexpr std::pair<const char*, const char*> kModes[] = {
 
 std::string kind_name(KeyKind kind) {
   switch (kind) {
-    case KeyKind::kInt: return "integer";
-    case KeyKind::kReal: return "real";
-    case KeyKind::kWord: return "word";
-    case KeyKind::kFlag: return "flag";
-    case KeyKind::kArtifact: return "artifact";
-    case KeyKind::kDescriptor: return "descriptor";
+    case KeyKind::kInt:
+      return "integer";
+    case KeyKind::kReal:
+      return "real";
+    case KeyKind::kWord:
+      return "word";
+    case KeyKind::kFlag:
+      return "flag";
+    case KeyKind::kArtifact:
+      return "artifact";
+    case KeyKind::kDescriptor:
+      return "descriptor";
   }
   return "";
 }
@@ -38,11 +45,13 @@ std::string allowed(const KeySpec& key) {
   if (!key.words.empty()) return join(key.words, "|");
   if (!key.ints.empty()) {
     std::string text;
-    for (const int64_t value : key.ints) text += fmt::format("{}{}", text.empty() ? "" : "|", value);
+    for (const int64_t value : key.ints)
+      text += fmt::format("{}{}", text.empty() ? "" : "|", value);
     return text;
   }
   if (key.kind != KeyKind::kInt) return kind_name(key.kind);
-  return key.max == INT64_MAX ? fmt::format("{}..", key.min) : fmt::format("{}..{}", key.min, key.max);
+  return key.max == INT64_MAX ? fmt::format("{}..", key.min)
+                              : fmt::format("{}..{}", key.min, key.max);
 }
 
 std::string standing(const KeySpec& key) {
@@ -57,14 +66,18 @@ std::string list_text() {
                         gpu::has_kernel(scheme.name) ? " and cuda" : "", scheme.summary,
                         scheme.paper == "-" ? "" : fmt::format(" ({})", scheme.paper));
     for (const KeySpec& key : scheme.keys)
-      text += fmt::format("    {:8} {:12} {:14} {}\n", key.name, allowed(key), standing(key), key.doc);
+      text +=
+          fmt::format("    {:8} {:12} {:14} {}\n", key.name, allowed(key), standing(key), key.doc);
   }
   text += "\naliases\n\n";
-  for (const Alias& alias : aliases()) text += fmt::format("  {:8} {}\n", alias.name, alias.descriptor);
+  for (const Alias& alias : aliases())
+    text += fmt::format("  {:8} {}\n", alias.name, alias.descriptor);
   text += "\ncache modes\n\n";
   for (const auto& [name, doc] : kModes) text += fmt::format("  {:14} {}\n", name, doc);
-  return text + fmt::format("\ntasks\n\n  {:14} perplexity in GPTQ's protocol (modes streamed, all), divergence from fp:f32\n",
-                            kPplTask);
+  return text + fmt::format(
+                    "\ntasks\n\n  {:14} perplexity in GPTQ's protocol (modes streamed, all), "
+                    "divergence from fp:f32\n",
+                    kPplTask);
 }
 
 Json list_json() {
@@ -73,7 +86,10 @@ Json list_json() {
   for (const SchemeSchema& scheme : schemes()) {
     Json keys = Json::array();
     for (const KeySpec& key : scheme.keys) {
-      Json item{{"name", key.name}, {"kind", kind_name(key.kind)}, {"doc", key.doc}, {"required", key.required}};
+      Json item{{"name", key.name},
+                {"kind", kind_name(key.kind)},
+                {"doc", key.doc},
+                {"required", key.required}};
       item["default"] = key.fallback.empty() ? Json() : Json(key.fallback);
       if (!key.words.empty()) item["values"] = key.words;
       if (!key.ints.empty()) item["values"] = key.ints;
@@ -104,11 +120,14 @@ Json list_json() {
 
 int cmd_list(const std::vector<std::string>& words) {
   po::options_description visible("options", 100);
-  visible.add_options()("json", po::bool_switch(), "print JSON")("help", po::bool_switch(), "this text");
+  visible.add_options()("json", po::bool_switch(), "print JSON")("help", po::bool_switch(),
+                                                                 "this text");
   const Options options(visible, words);
   if (options.flag("help")) {
     std::ostringstream text;
-    text << "usage: kvx list [--json]\n\nSchemes with their keys, aliases, cache modes and tasks.\n\n" << visible;
+    text << "usage: kvx list [--json]\n\nSchemes with their keys, aliases, cache modes and "
+            "tasks.\n\n"
+         << visible;
     fmt::print("{}", text.str());
   } else if (options.flag("json")) {
     fmt::print("{}\n", list_json().dump(2));

@@ -11,8 +11,9 @@ namespace kvx::eval {
 // The bytes of a file. Throws an environment Error naming path and reason.
 std::string read_file(const std::string& path);
 
-// Replaces `path` in one step: a temporary file in the same folder, flushed to disk, then renamed; the old content or
-// the new is there at any moment. Throws a not-saved Error naming path and reason.
+// Replaces `path` in one step: a temporary file in the same folder, flushed to disk, then renamed;
+// the old content or the new is there at any moment. Throws a not-saved Error naming path and
+// reason.
 void write_file(const std::string& path, std::string_view content);
 
 // SHA-256, 64 lower-case hex digits.

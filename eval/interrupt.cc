@@ -12,7 +12,8 @@ volatile sig_atomic_t g_interrupted = 0;
 
 extern "C" void on_interrupt(int) {
   g_interrupted = 1;
-  constexpr std::string_view kMessage = "\nkvx: stopping after the current unit; again to stop at once\n";
+  constexpr std::string_view kMessage =
+      "\nkvx: stopping after the current unit; again to stop at once\n";
   [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
 }
 

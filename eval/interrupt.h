@@ -1,4 +1,5 @@
-// Ctrl-C and termination: the first asks for a stop after the current unit, the second stops at once.
+// Ctrl-C and termination: the first asks for a stop after the current unit, the second stops at
+// once.
 #pragma once
 
 namespace kvx::eval {

@@ -36,7 +36,8 @@ std::vector<Block> blocks_of(const std::vector<LayoutEntry>& entries) {
     if (blocks.empty() || name != last_name) blocks.push_back({i, i, ""});
     last_name = name;
     blocks.back().last = i + 1;
-    blocks.back().shape += fmt::format("{} {} {}\n", without_numbers(entry.name), entry.shape, entry.bytes);
+    blocks.back().shape +=
+        fmt::format("{} {} {}\n", without_numbers(entry.name), entry.shape, entry.bytes);
   }
   return blocks;
 }
@@ -48,8 +49,8 @@ std::string layout_text(const std::vector<LayoutEntry>& entries, bool whole) {
   const auto show = [&](const Block& block) {
     for (size_t i = block.first; i < block.last; ++i) {
       const LayoutEntry& entry = entries[i];
-      rows.push_back({entry.name, item_name(entry.item), entry.dtype, entry.shape, fmt::format("{}", entry.offset),
-                      fmt::format("{}", entry.bytes)});
+      rows.push_back({entry.name, item_name(entry.item), entry.dtype, entry.shape,
+                      fmt::format("{}", entry.offset), fmt::format("{}", entry.bytes)});
     }
   };
   const std::vector<Block> blocks = blocks_of(entries);

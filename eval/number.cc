@@ -31,4 +31,8 @@ double parse_exact_number(const Json& json) {
   return std::bit_cast<double>(bits);
 }
 
+std::string json_text(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace kvx::eval

@@ -71,7 +71,8 @@ int64_t Options::integer(const std::string& name, int64_t min, int64_t max) cons
   const char* end = value.data() + value.size();
   const auto [stop, error] = std::from_chars(value.data(), end, number);
   if (error != std::errc() || stop != end || number < min || number > max)
-    throw usage_error(fmt::format("--{} '{}': must be an integer from {} to {}", name, value, min, max));
+    throw usage_error(
+        fmt::format("--{} '{}': must be an integer from {} to {}", name, value, min, max));
   return number;
 }
 
@@ -86,8 +87,7 @@ void check_choice(std::string_view option, std::string_view value,
                   std::span<const std::string_view> choices) {
   if (std::find(choices.begin(), choices.end(), value) != choices.end()) return;
   const std::string_view near = nearest(value, choices);
-  throw usage_error(fmt::format("{} '{}': must be one of {}{}", option, value,
-                                join(choices, ", "),
+  throw usage_error(fmt::format("{} '{}': must be one of {}{}", option, value, join(choices, ", "),
                                 near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
 }
 

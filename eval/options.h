@@ -1,4 +1,5 @@
-// Command-line options of one verb: Boost.Program_options without prefix guessing, errors with the nearest option.
+// Command-line options of one verb: Boost.Program_options without prefix guessing, errors with the
+// nearest option.
 #pragma once
 
 #include <boost/program_options.hpp>
@@ -13,14 +14,15 @@ namespace kvx::eval {
 
 class Options {
  public:
-  // `visible` describes every option; at most one word without an option is taken, as `positional`, if that is not
-  // empty. Throws usage Errors: unknown option (with the nearest), missing or malformed value, stray word.
+  // `visible` describes every option; at most one word without an option is taken, as `positional`,
+  // if that is not empty. Throws usage Errors: unknown option (with the nearest), missing or
+  // malformed value, stray word.
   Options(const boost::program_options::options_description& visible,
           const std::vector<std::string>& words, const std::string& positional = {});
 
   bool has(const std::string& name) const { return values_.count(name) != 0; }
-  std::string text(const std::string& name) const;        // must be set or have a default
-  std::string required(const std::string& name) const;    // usage Error where absent or empty
+  std::string text(const std::string& name) const;      // must be set or have a default
+  std::string required(const std::string& name) const;  // usage Error where absent or empty
   std::vector<std::string> list(const std::string& name) const;  // empty where absent
   // An integer in [min, max], else a usage Error.
   int64_t integer(const std::string& name, int64_t min, int64_t max) const;

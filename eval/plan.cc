@@ -28,14 +28,17 @@ std::vector<Descriptor> parse_schemes(const std::vector<std::string>& texts, con
 }
 
 std::vector<CacheMode> parse_ppl_modes(const std::vector<std::string>& texts) {
-  constexpr std::array<std::string_view, 4> kNames{"all", "streamed", "prefill-exact", "context-exact"};
+  constexpr std::array<std::string_view, 4> kNames{"all", "streamed", "prefill-exact",
+                                                   "context-exact"};
   std::vector<CacheMode> modes;
   for (const std::string& text : split_commas(texts)) {
     check_choice("--mode", text, kNames);
     if (text != "all" && text != "streamed")
-      throw usage_error(fmt::format(
-          "--mode {}: perplexity takes one pass over the text, and in this mode that pass reads nothing "
-          "quantised; use all or streamed", text));
+      throw usage_error(
+          fmt::format("--mode {}: perplexity takes one pass over the text, and in this mode that "
+                      "pass reads nothing "
+                      "quantised; use all or streamed",
+                      text));
     const CacheMode mode = text == "all" ? CacheMode::kAll : CacheMode::kStreamed;
     if (std::find(modes.begin(), modes.end(), mode) == modes.end()) modes.push_back(mode);
   }

@@ -10,11 +10,12 @@
 
 namespace kvx::eval {
 
-// Sweeps expanded, in order; a scheme named twice, in whatever spelling, is taken once, with a note.
+// Sweeps expanded, in order; a scheme named twice, in whatever spelling, is taken once, with a
+// note.
 std::vector<Descriptor> parse_schemes(const std::vector<std::string>& texts, const Note& note);
 
-// "all", "streamed" or both, separated by commas or repeated, each once. Throws a usage Error for a mode in which one
-// pass reads nothing quantised.
+// "all", "streamed" or both, separated by commas or repeated, each once. Throws a usage Error for a
+// mode in which one pass reads nothing quantised.
 std::vector<model::CacheMode> parse_ppl_modes(const std::vector<std::string>& texts);
 
 }  // namespace kvx::eval

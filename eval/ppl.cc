@@ -25,7 +25,8 @@ UnitRecord run_pass(const model::Model& model, const Descriptor& scheme,
   const size_t vocab = static_cast<size_t>(config.vocab);
   const int threads = settings.threads > 0 ? settings.threads : omp_get_max_threads();
 
-  model::Engine engine(model, ref::factory(scheme), settings.mode, settings.threads, settings.nonfinite);
+  model::Engine engine(model, ref::factory(scheme), settings.mode, settings.threads,
+                       settings.nonfinite);
   const SeqId seq = engine.open();
   const model::Chunk chunk{.seq = seq, .tokens = window};
   engine.forward({&chunk, 1}, [&](int64_t first, int64_t count, const float* logits) {
@@ -51,7 +52,8 @@ UnitRecord run_pass(const model::Model& model, const Descriptor& scheme,
   return record;
 }
 
-float target_logit(std::span<const int32_t> window, int64_t position, std::span<const float> logits) {
+float target_logit(std::span<const int32_t> window, int64_t position,
+                   std::span<const float> logits) {
   return logits[static_cast<size_t>(window[static_cast<size_t>(position) + 1])];
 }
 
@@ -69,13 +71,15 @@ PassResult run_base(const model::Model& model, std::span<const int32_t> window,
   result.scores.kl.assign(targets, 0);
   result.record = run_pass(model, Descriptor::parse(kBaseScheme), window, settings,
                            [&](int64_t position, std::span<const float> logits) {
-    const size_t t = static_cast<size_t>(position);
-    base.lse[t] = num::log_sum_exp(logits);
-    base.top[t] = num::argmax(logits);
-    result.scores.nll[t] = num::nll(base.lse[t], target_logit(window, position, logits));
-    if (keep_logits)
-      std::copy(logits.begin(), logits.end(), base.logits.begin() + static_cast<ptrdiff_t>(t * vocab));
-  });
+                             const size_t t = static_cast<size_t>(position);
+                             base.lse[t] = num::log_sum_exp(logits);
+                             base.top[t] = num::argmax(logits);
+                             result.scores.nll[t] =
+                                 num::nll(base.lse[t], target_logit(window, position, logits));
+                             if (keep_logits)
+                               std::copy(logits.begin(), logits.end(),
+                                         base.logits.begin() + static_cast<ptrdiff_t>(t * vocab));
+                           });
   result.scores.same_top = static_cast<int64_t>(targets);
   result.record.summarise(result.scores);
   return result;
@@ -90,15 +94,15 @@ PassResult run_scheme(const model::Model& model, const Descriptor& scheme,
   result.scores.nll.assign(targets, 0);
   result.scores.kl.assign(targets, 0);
   std::vector<uint8_t> same(targets, 0);
-  result.record = run_pass(model, scheme, window, settings,
-                           [&](int64_t position, std::span<const float> logits) {
-    const size_t t = static_cast<size_t>(position);
-    const std::span<const float> reference(base.logits.data() + t * vocab, vocab);
-    const double lse = num::log_sum_exp(logits);
-    result.scores.nll[t] = num::nll(lse, target_logit(window, position, logits));
-    result.scores.kl[t] = num::kl_divergence(reference, base.lse[t], logits, lse);
-    same[t] = num::argmax(logits) == base.top[t] ? 1 : 0;
-  });
+  result.record = run_pass(
+      model, scheme, window, settings, [&](int64_t position, std::span<const float> logits) {
+        const size_t t = static_cast<size_t>(position);
+        const std::span<const float> reference(base.logits.data() + t * vocab, vocab);
+        const double lse = num::log_sum_exp(logits);
+        result.scores.nll[t] = num::nll(lse, target_logit(window, position, logits));
+        result.scores.kl[t] = num::kl_divergence(reference, base.lse[t], logits, lse);
+        same[t] = num::argmax(logits) == base.top[t] ? 1 : 0;
+      });
   result.scores.same_top = std::count(same.begin(), same.end(), 1);
   result.record.summarise(result.scores);
   return result;

@@ -1,5 +1,6 @@
-// Task `ppl`: perplexity in GPTQ's protocol and divergence from the unquantised model, window by window, both in one
-// pass: the base's logits of the window are kept and every scheme's rows are compared with them as they come.
+// Task `ppl`: perplexity in GPTQ's protocol and divergence from the unquantised model, window by
+// window, both in one pass: the base's logits of the window are kept and every scheme's rows are
+// compared with them as they come.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ struct PassResult {
   PositionScores scores;
 };
 
-// Runs the window as a new sequence under kBaseScheme; fills `base`, with the logits if `keep_logits`.
+// Runs the window as a new sequence under kBaseScheme; fills `base`, with the logits if
+// `keep_logits`.
 PassResult run_base(const model::Model& model, std::span<const int32_t> window,
                     const PassSettings& settings, bool keep_logits, BaseWindow& base);
 

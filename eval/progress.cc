@@ -16,8 +16,8 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-std::string progress_line(int64_t done, int64_t total, double seconds_left, const std::string& label,
-                          int bar_width) {
+std::string progress_line(int64_t done, int64_t total, double seconds_left,
+                          const std::string& label, int bar_width) {
   const int64_t filled = total > 0 ? done * bar_width / total : 0;
   const std::string bar = std::string(static_cast<size_t>(filled), '#') +
                           std::string(static_cast<size_t>(bar_width - filled), '.');

@@ -1,4 +1,5 @@
-// Progress of a run for people, on standard error: a bar with the time left on a terminal, else a line every 30 s.
+// Progress of a run for people, on standard error: a bar with the time left on a terminal, else a
+// line every 30 s.
 #pragma once
 
 #include <chrono>
@@ -8,8 +9,8 @@
 namespace kvx::eval {
 
 // "[######....] 12/20  3 min left  kivi:k2v2"; seconds_left < 0: not known yet.
-std::string progress_line(int64_t done, int64_t total, double seconds_left, const std::string& label,
-                          int bar_width);
+std::string progress_line(int64_t done, int64_t total, double seconds_left,
+                          const std::string& label, int bar_width);
 
 class Progress {
  public:

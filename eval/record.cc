@@ -33,7 +33,9 @@ double bits_per_value(int64_t bytes, int64_t values) {
 
 }  // namespace
 
-std::string UnitKey::str() const { return fmt::format("{}/{}/{}/{}", kPplTask, mode, window, scheme); }
+std::string UnitKey::str() const {
+  return fmt::format("{}/{}/{}/{}", kPplTask, mode, window, scheme);
+}
 
 std::string scheme_label(const std::string& versioned) {
   const size_t at = versioned.find('@');

@@ -1,4 +1,5 @@
-// The result of one unit of work of task `ppl`: one window of the text under one scheme in one cache mode.
+// The result of one unit of work of task `ppl`: one window of the text under one scheme in one
+// cache mode.
 #pragma once
 
 #include <array>
@@ -13,7 +14,8 @@ namespace kvx::eval {
 
 inline constexpr const char* kRecordSchema = "kvx-result/1";
 
-// Rises with every change of the protocol, of the engine or of the arithmetic that can move a bit of a result.
+// Rises with every change of the protocol, of the engine or of the arithmetic that can move a bit
+// of a result.
 inline constexpr const char* kPplTask = "ppl@1";
 
 struct UnitKey {
@@ -43,12 +45,12 @@ struct UnitRecord {
   double kl_p999 = 0;
   double kl_max = 0;
   int64_t same_top = 0;
-  std::array<ByteCount, 2> bytes;      // of all layers at the end of the window, by side
-  int64_t values = 0;                  // K values held by all layers; as many V values
-  std::array<double, 2> nominal{};     // bits per value, mean over layers, by side
-  std::string positions_file;          // relative to the run folder
+  std::array<ByteCount, 2> bytes;   // of all layers at the end of the window, by side
+  int64_t values = 0;               // K values held by all layers; as many V values
+  std::array<double, 2> nominal{};  // bits per value, mean over layers, by side
+  std::string positions_file;       // relative to the run folder
   std::string positions_sha256;
-  double seconds = 0;                  // wall clock of the pass; not part of the values
+  double seconds = 0;  // wall clock of the pass; not part of the values
 
   // Fills the statistics from the scores.
   void summarise(const PositionScores& scores);

@@ -13,7 +13,8 @@ double mean(std::span<const double> values) {
 }
 
 double percentile(std::vector<double> values, double share) {
-  const bool nan = std::any_of(values.begin(), values.end(), [](double x) { return std::isnan(x); });
+  const bool nan =
+      std::any_of(values.begin(), values.end(), [](double x) { return std::isnan(x); });
   if (values.empty() || nan) return std::numeric_limits<double>::quiet_NaN();
   const double rank = share * static_cast<double>(values.size() - 1);
   const size_t below = static_cast<size_t>(rank);
@@ -21,7 +22,8 @@ double percentile(std::vector<double> values, double share) {
   std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(below), values.end());
   const double low = values[below];
   if (above == below) return low;
-  const double high = *std::min_element(values.begin() + static_cast<ptrdiff_t>(above), values.end());
+  const double high =
+      *std::min_element(values.begin() + static_cast<ptrdiff_t>(above), values.end());
   const double part = rank - static_cast<double>(below);
   return part == 0 ? low : low + part * (high - low);
 }
@@ -46,7 +48,8 @@ std::optional<Interval> paired_bootstrap(
     double subject_sum = 0;
     double base_sum = 0;
     for (size_t i = 0; i < n; ++i, ++counter) {
-      const size_t pick = static_cast<size_t>(bootstrap_index(seed, counter, static_cast<int64_t>(n)));
+      const size_t pick =
+          static_cast<size_t>(bootstrap_index(seed, counter, static_cast<int64_t>(n)));
       subject_sum += subject[pick];
       base_sum += base[pick];
     }

@@ -12,7 +12,8 @@ namespace kvx::eval {
 // Ascending sum over the count; NaN of nothing.
 double mean(std::span<const double> values);
 
-// Linear interpolation between order statistics: rank share * (n - 1). NaN of nothing, or if any value is NaN.
+// Linear interpolation between order statistics: rank share * (n - 1). NaN of nothing, or if any
+// value is NaN.
 double percentile(std::vector<double> values, double share);
 
 struct Interval {
@@ -23,9 +24,10 @@ struct Interval {
 
 inline constexpr int kResamples = 10000;
 
-// 95 % percentile interval of a statistic of two paired samples (values of one window under a scheme and under the base)
-// by bootstrap over pairs: `statistic` gets the means of both over a resample. Resample b draws index i from a counter,
-// so the same seed draws the same windows for every scheme. None for fewer than two pairs.
+// 95 % percentile interval of a statistic of two paired samples (values of one window under a
+// scheme and under the base) by bootstrap over pairs: `statistic` gets the means of both over a
+// resample. Resample b draws index i from a counter, so the same seed draws the same windows for
+// every scheme. None for fewer than two pairs.
 std::optional<Interval> paired_bootstrap(
     std::span<const double> subject, std::span<const double> base, uint64_t seed,
     const std::function<double(double subject_mean, double base_mean)>& statistic,

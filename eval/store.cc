@@ -44,14 +44,14 @@ void check_identity(const std::string& file, const Json& then, const Json& now) 
     const Json& identity = then.at("identity");
     const Json old = identity.contains(name) ? identity.at(name) : Json();
     if (old != value)
-      throw usage_error(fmt::format("{}: identity.{} is {} there and {} now; use another --out", file, name,
-                                    old.dump(), value.dump()));
+      throw usage_error(fmt::format("{}: identity.{} is {} there and {} now; use another --out",
+                                    file, name, json_text(old, -1), json_text(value, -1)));
   }
   for (const std::string old : then.at("schemes"))
     for (const std::string scheme : now.at("schemes"))
       if (old != scheme && scheme_label(old) == scheme_label(scheme))
-        throw usage_error(fmt::format("{}: schemes has {} there and {} now; use another --out", file,
-                                      old, scheme));
+        throw usage_error(fmt::format("{}: schemes has {} there and {} now; use another --out",
+                                      file, old, scheme));
 }
 
 void unite(Json& list, const Json& more) {
@@ -68,8 +68,9 @@ RunFolder::RunFolder(const std::string& path, const Json& header, const Note& no
     // A run that died between making the folder and writing run.json left its lock alone.
     for (const auto& entry : fs::directory_iterator(path))
       if (entry.path().filename() != "lock" && entry.path().extension() != ".tmp")
-        throw usage_error(fmt::format("--out {}: holds {} but no run.json; use a new or empty folder",
-                                      path, entry.path().filename().string()));
+        throw usage_error(
+            fmt::format("--out {}: holds {} but no run.json; use a new or empty folder", path,
+                        entry.path().filename().string()));
   }
   make_folder(path);
   try {
@@ -79,7 +80,7 @@ RunFolder::RunFolder(const std::string& path, const Json& header, const Note& no
     } else {
       header_ = header;
     }
-    write_file(file("run.json"), header_.dump(2) + "\n");
+    write_file(file("run.json"), json_text(header_, 2) + "\n");
     make_folder(file("positions"));
     remove_temporaries(path_);
     remove_temporaries(file("positions"));
@@ -103,7 +104,8 @@ void RunFolder::lock() {
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
     std::array<char, 300> owner{};
     const ssize_t n = ::pread(lock_, owner.data(), owner.size() - 1, 0);
-    throw environment_error(fmt::format("{}: in use by {}", path_, n > 0 ? owner.data() : "another process"));
+    throw environment_error(
+        fmt::format("{}: in use by {}", path_, n > 0 ? owner.data() : "another process"));
   }
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
@@ -123,7 +125,8 @@ void RunFolder::merge_header(const Json& header) {
     unite(header_.at("schemes"), header.at("schemes"));
     unite(header_.at("sessions"), header.at("sessions"));
     header_.at("seed") = header.at("seed");
-    header_.at("windows") = std::max(header_.at("windows").get<int64_t>(), header.at("windows").get<int64_t>());
+    header_.at("windows") =
+        std::max(header_.at("windows").get<int64_t>(), header.at("windows").get<int64_t>());
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
@@ -151,8 +154,10 @@ void RunFolder::load_results(const Note& note) {
       }
     }
     if (!problem.empty()) {
-      if (end != text.size()) throw environment_error(fmt::format("{}: line {}: {}", name, line, problem));
-      if (::ftruncate(results_, static_cast<off_t>(good)) != 0 || ::fsync(results_) != 0) throw cannot_save(name);
+      if (end != text.size())
+        throw environment_error(fmt::format("{}: line {}: {}", name, line, problem));
+      if (::ftruncate(results_, static_cast<off_t>(good)) != 0 || ::fsync(results_) != 0)
+        throw cannot_save(name);
       note(fmt::format("{}: line {} was torn and is measured again", name, line));
       return;
     }
@@ -170,8 +175,9 @@ void RunFolder::add(UnitRecord record, const PositionScores& scores) {
   std::string content(2 * bytes, '\0');
   std::memcpy(content.data(), scores.nll.data(), bytes);
   std::memcpy(content.data() + bytes, scores.kl.data(), bytes);
-  record.positions_file = fmt::format("positions/{}-{:05}-{}.f64", record.key.mode, record.key.window,
-                                      sha256_hex(record.key.str()).substr(0, 16));
+  record.positions_file =
+      fmt::format("positions/{}-{:05}-{}.f64", record.key.mode, record.key.window,
+                  sha256_hex(record.key.str()).substr(0, 16));
   record.positions_sha256 = sha256_hex(content);
   write_file(file(record.positions_file), content);
 
@@ -198,9 +204,10 @@ PositionScores RunFolder::positions(const UnitRecord& record) const {
   const std::string name = file(record.positions_file);
   const std::string content = read_file(name);
   const size_t targets = static_cast<size_t>(record.targets);
-  if (content.size() != 2 * targets * sizeof(double) || sha256_hex(content) != record.positions_sha256)
-    throw environment_error(fmt::format("{}: not what results.jsonl says was written (sha256 {})", name,
-                                        record.positions_sha256));
+  if (content.size() != 2 * targets * sizeof(double) ||
+      sha256_hex(content) != record.positions_sha256)
+    throw environment_error(fmt::format("{}: not what results.jsonl says was written (sha256 {})",
+                                        name, record.positions_sha256));
   PositionScores scores;
   scores.nll.resize(targets);
   scores.kl.resize(targets);

@@ -1,10 +1,11 @@
-// The run folder: run.json says what is measured and with what, results.jsonl holds one line per finished unit, and
-// positions/ the scores of every position. A run that was stopped at any moment continues from what is there.
+// The run folder: run.json says what is measured and with what, results.jsonl holds one line per
+// finished unit, and positions/ the scores of every position. A run that was stopped at any moment
+// continues from what is there.
 //
 //   run.json        written whole, by rename
 //   results.jsonl   append-only; each line is on disk before the next unit starts
-//   positions/*.f64 per unit: `targets` NLLs, then `targets` divergences, little-endian binary64; on disk before the line
-//   lock            held by the process that writes
+//   positions/*.f64 per unit: `targets` NLLs, then `targets` divergences, little-endian binary64;
+//   on disk before the line lock            held by the process that writes
 #pragma once
 
 #include <functional>
@@ -23,12 +24,13 @@ using Note = std::function<void(const std::string&)>;
 
 class RunFolder {
  public:
-  // Makes the folder, or continues the one that is there. `header` is the content of run.json; of an existing folder's,
-  // everything under "identity" must be equal, a scheme that both name must have the same version; its "modes",
-  // "schemes", "sessions" and "windows" grow to hold both, and "seed" is the new one. A torn last line of results.jsonl is cut off.
-  // Throws: usage Error where the folder holds another measurement (naming field and both values), or files that are
-  // no run; environment Error where another process holds it, or its files are damaged; not-saved Error where it cannot
-  // be written.
+  // Makes the folder, or continues the one that is there. `header` is the content of run.json; of
+  // an existing folder's, everything under "identity" must be equal, a scheme that both name must
+  // have the same version; its "modes", "schemes", "sessions" and "windows" grow to hold both, and
+  // "seed" is the new one. A torn last line of results.jsonl is cut off. Throws: usage Error where
+  // the folder holds another measurement (naming field and both values), or files that are no run;
+  // environment Error where another process holds it, or its files are damaged; not-saved Error
+  // where it cannot be written.
   RunFolder(const std::string& path, const Json& header, const Note& note);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -39,11 +41,12 @@ class RunFolder {
   const UnitRecord* find(const UnitKey& key) const;
   size_t size() const { return records_.size(); }
 
-  // Adds a finished unit; names and hashes its side file. Throws a not-saved Error and leaves the finished lines as they
-  // were.
+  // Adds a finished unit; names and hashes its side file. Throws a not-saved Error and leaves the
+  // finished lines as they were.
   void add(UnitRecord record, const PositionScores& scores);
 
-  // The scores of a finished unit. Throws an environment Error where the side file is not what was written.
+  // The scores of a finished unit. Throws an environment Error where the side file is not what was
+  // written.
   PositionScores positions(const UnitRecord& record) const;
 
   // Writes a derived view, whole.

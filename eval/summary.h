@@ -1,5 +1,5 @@
-// What the finished units of a run folder say about each scheme; the table, table.csv, the JSON document and the picture
-// all show this.
+// What the finished units of a run folder say about each scheme; the table, table.csv, the JSON
+// document and the picture all show this.
 #pragma once
 
 #include <optional>
@@ -15,13 +15,13 @@ struct SchemeRow {
   std::string scheme;  // versioned descriptor
   std::string label;   // canonical descriptor
   int64_t targets = 0;
-  double bits_k = 0, bits_v = 0, bits = 0;     // counted from the cache, per value
+  double bits_k = 0, bits_v = 0, bits = 0;  // counted from the cache, per value
   double nominal_k = 0, nominal_v = 0;
-  double nll = 0;       // mean of window means
-  double ppl = 0;       // exp(nll)
-  double delta_ppl = 0; // ppl minus the base's
-  double kl_mean = 0;   // mean of window means
-  double kl_p999 = 0;   // over all positions of all windows
+  double nll = 0;        // mean of window means
+  double ppl = 0;        // exp(nll)
+  double delta_ppl = 0;  // ppl minus the base's
+  double kl_mean = 0;    // mean of window means
+  double kl_p999 = 0;    // over all positions of all windows
   double kl_max = 0;
   double same_top = 0;  // share of positions
   double tokens_per_second = 0;

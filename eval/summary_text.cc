@@ -21,10 +21,10 @@ std::vector<std::string> table_row(const SchemeRow& row) {
   if (row.base) {
     cells.insert(cells.end(), {"base", "", "", "", "", ""});
   } else {
-    cells.insert(cells.end(), {fmt::format("{:+.4f}", row.delta_ppl), interval_text(row.delta_ppl_interval),
-                               fmt::format("{:#.3g}", row.kl_mean), fmt::format("{:#.3g}", row.kl_p999),
-                               fmt::format("{:#.3g}", row.kl_max),
-                               fmt::format("{:.2f}", 100 * row.same_top)});
+    cells.insert(cells.end(),
+                 {fmt::format("{:+.4f}", row.delta_ppl), interval_text(row.delta_ppl_interval),
+                  fmt::format("{:#.3g}", row.kl_mean), fmt::format("{:#.3g}", row.kl_p999),
+                  fmt::format("{:#.3g}", row.kl_max), fmt::format("{:.2f}", 100 * row.same_top)});
   }
   cells.push_back(fmt::format("{:.0f}", row.tokens_per_second));
   return cells;
@@ -48,14 +48,16 @@ std::string summary_table(const Summary& summary) {
   const Json& identity = run.at("identity");
   std::string text;
   for (const ModeSummary& mode : summary.modes) {
-    text += fmt::format("{}model   {}\n", text.empty() ? "" : "\n", run.at("model").at("path").get<std::string>());
+    text += fmt::format("{}model   {}\n", text.empty() ? "" : "\n",
+                        run.at("model").at("path").get<std::string>());
     text += fmt::format("text    {}\n", run.at("data").at("path").get<std::string>());
     text += fmt::format("mode    {}, L {}, {} windows, {} targets, BOS {}\n\n", mode.mode,
                         identity.at("length").get<int64_t>(), summary.windows,
                         thousands(mode.rows.front().targets),
                         identity.at("bos").get<bool>() ? "at the start of the text" : "not added");
-    std::vector<std::vector<std::string>> rows{{"scheme", "bits/value", "nominal", "ppl", "delta", "95 %",
-                                                "KL mean", "99.9 %", "max", "top-1 %", "tok/s"}};
+    std::vector<std::vector<std::string>> rows{{"scheme", "bits/value", "nominal", "ppl", "delta",
+                                                "95 %", "KL mean", "99.9 %", "max", "top-1 %",
+                                                "tok/s"}};
     for (const SchemeRow& row : mode.rows) rows.push_back(table_row(row));
     text += align_columns(rows, 1);
   }
@@ -68,13 +70,14 @@ std::string summary_csv(const Summary& summary) {
       "delta_ppl_low,delta_ppl_high,kl_mean,kl_p999,kl_max,same_top,tokens_per_second\n";
   for (const ModeSummary& mode : summary.modes) {
     for (const SchemeRow& row : mode.rows) {
-      const auto bounds = row.delta_ppl_interval
-                              ? fmt::format("{},{}", row.delta_ppl_interval->low, row.delta_ppl_interval->high)
-                              : std::string(",");
+      const auto bounds = row.delta_ppl_interval ? fmt::format("{},{}", row.delta_ppl_interval->low,
+                                                               row.delta_ppl_interval->high)
+                                                 : std::string(",");
       text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", mode.mode,
-                          csv_quoted(row.scheme), summary.windows, row.targets, row.bits, row.bits_k,
-                          row.bits_v, row.nominal_k, row.nominal_v, row.nll, row.ppl, row.delta_ppl, bounds,
-                          row.kl_mean, row.kl_p999, row.kl_max, row.same_top, row.tokens_per_second);
+                          csv_quoted(row.scheme), summary.windows, row.targets, row.bits,
+                          row.bits_k, row.bits_v, row.nominal_k, row.nominal_v, row.nll, row.ppl,
+                          row.delta_ppl, bounds, row.kl_mean, row.kl_p999, row.kl_max, row.same_top,
+                          row.tokens_per_second);
     }
   }
   return text;

@@ -8,7 +8,8 @@
 
 namespace kvx::eval {
 
-// Two blanks between columns; the first `left` columns are aligned left, the others right. No blanks at line ends.
+// Two blanks between columns; the first `left` columns are aligned left, the others right. No
+// blanks at line ends.
 std::string align_columns(const std::vector<std::vector<std::string>>& rows, size_t left);
 
 // 1234567 -> "1,234,567"

@@ -1,1 +1,10 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
+kvx_test(eval_stats LABEL quick DEPS kvx_eval SOURCES unit/eval_stats_test.cc)
+kvx_test(eval_text LABEL quick DEPS kvx_eval SOURCES unit/eval_text_test.cc)
+kvx_test(eval_store LABEL quick DEPS kvx_eval SOURCES unit/eval_store_test.cc)
+kvx_test(eval_cli LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_cli_test.cc)
+kvx_test(eval_ppl LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_ppl_test.cc)
+foreach(test eval_cli eval_ppl)
+  target_compile_definitions(${test} PRIVATE KVX_PROGRAM="$<TARGET_FILE:kvx>")
+  add_dependencies(${test} kvx)
+endforeach()

@@ -1,0 +1,210 @@
+#include "eval/inputs.h"
+
+#include <fmt/chrono.h>
+#include <fmt/core.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <span>
+
+#include "eval/build_info.h"
+#include "eval/files.h"
+#include "eval/plan.h"
+#include "eval/text.h"
+#include "gpu/registry.h"
+#include "ref/registry.h"
+#include "sim/api/error.h"
+#include "sim/model/tokenizer.h"
+#include "sim/num/rope.h"
+
+namespace kvx::eval {
+namespace {
+
+namespace po = boost::program_options;
+using model::CacheMode;
+
+constexpr std::array<std::string_view, 1> kTasks{"ppl"};
+constexpr std::array<std::string_view, 2> kBackends{"cpu", "cuda"};
+constexpr std::array<std::string_view, 2> kFormats{"text", "wikitext-raw"};
+constexpr std::array<std::string_view, 2> kNonFinite{"refuse", "propagate"};
+
+void check_backend(const std::string& backend, const std::vector<Descriptor>& schemes) {
+  if (backend == "cpu") return;
+  if (!gpu::built()) throw environment_error("--backend cuda: this program was built without CUDA");
+  for (const Descriptor& scheme : schemes)
+    if (!gpu::has_kernel(scheme.name()))
+      throw environment_error(
+          fmt::format("--backend cuda: no CUDA kernels for scheme {}", scheme.name()));
+  throw environment_error("--backend cuda: no CUDA engine in this program");
+}
+
+// Makes every cache once, so that a scheme that does not fit the model is refused before anything
+// runs.
+void check_shapes(const std::vector<Descriptor>& schemes, const model::ModelConfig& config,
+                  const std::vector<CacheMode>& modes) {
+  for (const Descriptor& scheme : schemes)
+    for (const CacheMode mode : modes)
+      ref::make_cache(
+          scheme,
+          {.shape = {0, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
+           .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept});
+}
+
+template <class T>
+std::string hash_of(const std::vector<T>& values) {
+  return sha256_hex(std::as_bytes(std::span(values)));
+}
+
+std::string default_folder(const std::string& model_path) {
+  const std::filesystem::path path = std::filesystem::path(model_path).lexically_normal();
+  const std::string stem =
+      path.has_filename() ? path.stem().string() : path.parent_path().filename().string();
+  return fmt::format("runs/{:%Y%m%d-%H%M%S}-{}", fmt::gmtime(std::chrono::system_clock::now()),
+                     stem);
+}
+
+std::string utc_now() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::now()));
+}
+
+// This call, with what it runs on: none of it decides a value.
+Json session(const std::vector<std::string>& words, int threads) {
+  const HostInfo host = host_info();
+  const BuildInfo& build = build_info();
+  Json command = Json::array({"kvx", "eval"});
+  for (const std::string& word : words) command.push_back(word);
+  return {{"started", utc_now()},
+          {"command", command},
+          {"program",
+           {{"version", build.version}, {"compiler", build.compiler}, {"flags", build.flags}}},
+          {"host", {{"name", host.name}, {"cpu", host.cpu}, {"isa", host.isa}}},
+          {"threads", threads}};
+}
+
+struct Source {
+  const std::string& model_path;
+  const std::string& data_path;
+  const std::string& format;
+  const std::string& nonfinite;
+  const std::string& data;  // bytes of the file
+  const std::string& text;  // made of them
+};
+
+Json make_header(const Inputs& in, const model::Tokenizer& tokenizer, const Source& source) {
+  const model::ModelConfig& config = in.checkpoint->config();
+  const std::vector<uint64_t> steps = num::rope_steps(
+      static_cast<int>(config.head_dim), config.rope_theta, in.checkpoint->rope_divisors());
+  Json header;
+  header["schema"] = kRunSchema;
+  header["identity"] = {{"task", kPplTask},
+                        {"arithmetic", "ieee"},
+                        {"model_sha256", in.checkpoint->sha256()},
+                        {"tokenizer_sha256", tokenizer.sha256()},
+                        {"data_sha256", sha256_hex(source.data)},
+                        {"format", source.format},
+                        {"text_sha256", sha256_hex(source.text)},
+                        {"tokens_sha256", hash_of(in.tokens)},
+                        {"tokens", in.tokens.size()},
+                        {"bos", tokenizer.adds_bos()},
+                        {"length", in.length},
+                        {"nonfinite", source.nonfinite},
+                        {"rope_steps_sha256", hash_of(steps)}};
+  header["model"] = {{"path", source.model_path},   {"architecture", config.architecture},
+                     {"layers", config.layers},     {"heads", config.heads},
+                     {"kv_heads", config.kv_heads}, {"head_dim", config.head_dim},
+                     {"vocab", config.vocab},       {"tokenizer", tokenizer.kind()}};
+  header["data"] = {{"path", source.data_path}, {"bytes", source.data.size()}};
+  header["modes"] = Json::array();
+  for (const CacheMode mode : in.modes) header["modes"].push_back(model::cache_mode_name(mode));
+  header["schemes"] = Json::array();
+  for (const Descriptor& scheme : in.schemes) header["schemes"].push_back(scheme.versioned());
+  header["windows"] = in.windows;
+  return header;
+}
+
+}  // namespace
+
+po::options_description eval_options() {
+  po::options_description options("options", 100);
+  const auto text = [] { return po::value<std::string>()->value_name("X"); };
+  const auto list = [] { return po::value<std::vector<std::string>>()->value_name("X"); };
+  auto add = options.add_options();
+  add("model", text(), "Hugging Face folder or .gguf file");
+  add("task", text()->default_value("ppl"), "what is measured: ppl");
+  add("data", text(), "text file, UTF-8");
+  add("format", text()->default_value("text"),
+      "text: the bytes of the file; wikitext-raw: rows of wiki.test.raw joined as GPTQ does");
+  add("scheme", list(), "scheme descriptor, sweeps allowed: kivi:k{2,4}v{2,4}; may be repeated");
+  add("mode", list(), "cache modes: streamed (default), all; repeated or separated by commas");
+  add("length", text()->default_value("2048"), "tokens in a window, L");
+  add("windows", text()->default_value("all"), "number of windows, from the start");
+  add("backend", text()->default_value("cpu"), "cpu or cuda");
+  add("out", text(), "run folder (default: runs/TIME-MODEL)");
+  add("threads", text()->default_value("0"),
+      "threads; 0: as many as OpenMP says; results do not depend on it");
+  add("seed", text()->default_value("1"), "of the bootstrap intervals");
+  add("nonfinite", text()->default_value("refuse"), "infinite or NaN K and V: refuse or propagate");
+  add("json", po::bool_switch(), "print one JSON document instead of the table");
+  add("quiet", po::bool_switch(), "no progress");
+  add("help", po::bool_switch(), "this text");
+  return options;
+}
+
+Inputs read_inputs(const Options& options, const std::vector<std::string>& words,
+                   const Note& note) {
+  Inputs in;
+  const std::string model_path = options.required("model");
+  const std::string data_path = options.required("data");
+  options.choice("task", kTasks);
+  const std::string format = options.choice("format", kFormats);
+  const std::string backend = options.choice("backend", kBackends);
+  const std::string nonfinite = options.choice("nonfinite", kNonFinite);
+  in.nonfinite = nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate;
+  in.out = options.has("out") ? options.required("out") : default_folder(model_path);
+  in.length = options.integer("length", 2, int64_t{1} << 24);
+  in.threads = static_cast<int>(options.integer("threads", 0, 4096));
+  const int64_t seed = options.integer("seed", 0, INT64_MAX);
+  const bool all_windows = options.text("windows") == "all";
+  if (!all_windows) in.windows = options.integer("windows", 1, INT64_MAX);
+  in.schemes = parse_schemes(options.list("scheme"), note);
+  in.modes = parse_ppl_modes(options.has("mode") ? options.list("mode")
+                                                 : std::vector<std::string>{"streamed"});
+  check_backend(backend, in.schemes);
+
+  const std::string data = read_file(data_path);
+  const std::string text = format == "text" ? data : wikitext_rows_joined(data);
+  in.checkpoint = model::Checkpoint::open(model_path);
+  const model::ModelConfig& config = in.checkpoint->config();
+  if (in.length > config.max_positions)
+    throw usage_error(fmt::format("--length {}: {} has {} positions", in.length, model_path,
+                                  config.max_positions));
+  check_shapes(in.schemes, config, in.modes);
+
+  const auto tokenizer = model::Tokenizer::open(model_path);
+  try {
+    in.tokens = tokenizer->encode(text, true, false);
+  } catch (const Error& error) {
+    throw Error(error.exit(), fmt::format("{}: {}", data_path, error.what()));
+  }
+  for (const int32_t id : in.tokens)
+    if (id < 0 || id >= config.vocab)
+      throw environment_error(fmt::format("{}: the tokenizer gives id {}, the model has {}",
+                                          model_path, id, config.vocab));
+  const int64_t count = static_cast<int64_t>(in.tokens.size());
+  const int64_t available = count / in.length;
+  if (available == 0)
+    throw environment_error(
+        fmt::format("{}: {} tokens, fewer than one window of {}", data_path, count, in.length));
+  if (all_windows) in.windows = available;
+  if (in.windows > available)
+    throw usage_error(fmt::format("--windows {}: {} has {} tokens, which make {} windows of {}",
+                                  in.windows, data_path, count, available, in.length));
+
+  in.header = make_header(in, *tokenizer, {model_path, data_path, format, nonfinite, data, text});
+  in.header["seed"] = seed;
+  in.header["sessions"] = Json::array({session(words, in.threads)});
+  return in;
+}
+
+}  // namespace kvx::eval

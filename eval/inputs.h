@@ -1,0 +1,37 @@
+// The command line of `kvx eval` and everything it names, checked before anything is measured or
+// written.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "eval/number.h"
+#include "eval/options.h"
+#include "eval/store.h"
+#include "sim/api/descriptor.h"
+#include "sim/model/engine.h"
+
+namespace kvx::eval {
+
+struct Inputs {
+  std::vector<Descriptor> schemes;
+  std::vector<model::CacheMode> modes;
+  std::unique_ptr<model::Checkpoint> checkpoint;
+  std::vector<int32_t> tokens;  // of the whole text
+  int64_t length = 0;           // tokens in a window
+  int64_t windows = 0;
+  NonFinite nonfinite = NonFinite::kRefuse;
+  int threads = 0;
+  std::string out;  // run folder
+  Json header;      // its run.json
+};
+
+boost::program_options::options_description eval_options();
+
+// Reads and checks model, text and schemes. `words` is recorded as the command. Throws usage and
+// environment Errors.
+Inputs read_inputs(const Options& options, const std::vector<std::string>& words, const Note& note);
+
+}  // namespace kvx::eval

@@ -1,0 +1,436 @@
+// `kvx eval` on a small seeded model: the protocol against a plain computation of it, and the same
+// values after any stop, on any number of threads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "eval/files.h"
+#include "eval/number.h"
+#include "eval/stats.h"
+#include "eval/store.h"
+#include "ref/registry.h"
+#include "sim/model/engine.h"
+#include "sim/model/tokenizer.h"
+#include "tests/support/process.h"
+#include "tests/support/tiny_model.h"
+
+namespace kvx {
+namespace {
+
+namespace fs = std::filesystem;
+using eval::Json;
+using Words = std::vector<std::string>;
+
+constexpr int64_t kLength = 96;
+constexpr int64_t kWindows = 3;
+const Words kSchemes{"fp@1:f32", "fp@1:f16", "int@1:k3v3", "kivi@1:k2v2,r32"};
+
+// Lines of results.jsonl without their timings.
+std::vector<std::string> values_of(const std::string& run) {
+  std::vector<std::string> lines;
+  std::istringstream text(test::read_file(run + "/results.jsonl"));
+  for (std::string line; std::getline(text, line);) {
+    Json json = Json::parse(line);
+    json.erase("timing");
+    lines.push_back(json.dump());
+  }
+  return lines;
+}
+
+std::map<std::string, Json> units_of(const std::string& run) {
+  std::map<std::string, Json> units;
+  std::istringstream text(test::read_file(run + "/results.jsonl"));
+  for (std::string line; std::getline(text, line);) {
+    Json json = Json::parse(line);
+    const std::string key = json.at("key");
+    EXPECT_TRUE(units.emplace(key, std::move(json)).second) << key << " twice";
+  }
+  return units;
+}
+
+int64_t line_count(const std::string& run) {
+  if (!fs::exists(run + "/results.jsonl")) return 0;
+  const std::string text = test::read_file(run + "/results.jsonl");
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+std::vector<double> doubles_of(const std::string& file) {
+  const std::string bytes = test::read_file(file);
+  std::vector<double> values(bytes.size() / sizeof(double));
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(values.data()));
+  return values;
+}
+
+std::string key(const std::string& mode, int64_t window, const std::string& scheme) {
+  return "ppl@1/" + mode + "/" + std::to_string(window) + "/" + scheme;
+}
+
+double number(const Json& json) { return eval::parse_exact_number(json); }
+
+class Ppl : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new test::TempDir;
+    test::TinyModelSpec spec;
+    spec.head_dim = 32;
+    spec.seed = 5;
+    test::write_tiny_model(model(), spec);
+    std::string text;
+    for (int i = 0; i < 400; ++i)
+      text += "word " + std::to_string(i * i % 977) + (i % 9 == 0 ? ".\n" : ", ");
+    test::write_file(data(), text);
+    test::Process process(command(reference(), {"--json"}));
+    ASSERT_EQ(process.wait(), 0) << process.err();
+    *printed_ = process.out();
+  }
+  static void TearDownTestSuite() { delete folder_; }
+
+  static std::string model() { return *folder_ / "model"; }
+  static std::string data() { return *folder_ / "text.txt"; }
+  static std::string reference() { return *folder_ / "reference"; }
+  static std::string printed() { return *printed_; }
+
+  static Words command(const std::string& run, const Words& more = {}) {
+    Words words{KVX_PROGRAM, "eval",
+                "--model",   model(),
+                "--data",    data(),
+                "--scheme",  "fp:f16",
+                "--scheme",  "int:k3v3",
+                "--scheme",  "kivi:k2v2,r32",
+                "--mode",    "streamed,all",
+                "--length",  std::to_string(kLength),
+                "--windows", std::to_string(kWindows),
+                "--out",     run};
+    words.insert(words.end(), more.begin(), more.end());
+    if (std::find(more.begin(), more.end(), "--threads") == more.end())
+      words.insert(words.end(), {"--threads", "1"});
+    return words;
+  }
+  static int run(const Words& words) {
+    test::Process process(words);
+    const int code = process.wait();
+    if (code != 0) std::fprintf(stderr, "%s", process.err().c_str());
+    return code;
+  }
+
+  // The derived views are there and whole, and every value equals the reference run's.
+  static void expect_same_as_reference(const std::string& run) {
+    EXPECT_EQ(values_of(run), values_of(reference()));
+    for (const auto& entry : fs::directory_iterator(reference() + "/positions"))
+      EXPECT_EQ(test::read_file(entry.path()),
+                test::read_file(run + "/positions/" + entry.path().filename().string()));
+    EXPECT_EQ(std::distance(fs::directory_iterator(run + "/positions"), {}),
+              std::distance(fs::directory_iterator(reference() + "/positions"), {}));
+    EXPECT_TRUE(fs::exists(run + "/table.csv"));
+  }
+
+ private:
+  static test::TempDir* folder_;
+  static std::string* printed_;
+};
+test::TempDir* Ppl::folder_ = nullptr;
+std::string* Ppl::printed_ = new std::string;
+
+TEST_F(Ppl, OneLineForEveryWindowModeAndScheme) {
+  const auto units = units_of(reference());
+  EXPECT_EQ(units.size(), 2 * kWindows * kSchemes.size());
+  for (const char* mode : {"streamed", "all"})
+    for (int64_t window = 0; window < kWindows; ++window)
+      for (const std::string& scheme : kSchemes) {
+        const auto found = units.find(key(mode, window, scheme));
+        ASSERT_NE(found, units.end());
+        EXPECT_EQ(found->second.at("tokens"), kLength);
+        EXPECT_EQ(found->second.at("targets"), kLength - 1);
+      }
+}
+
+// Tokens, windows, targets, NLL, divergence and agreement once more from the logits, with the plain
+// formulas and the C library's functions.
+TEST_F(Ppl, AgreesWithAPlainComputation) {
+  const auto checkpoint = model::Checkpoint::open(model());
+  const model::Model weights(*checkpoint);
+  const size_t vocab = static_cast<size_t>(weights.config().vocab);
+  const auto ids = model::Tokenizer::open(model())->encode(test::read_file(data()), true, false);
+  const auto units = units_of(reference());
+  for (int64_t window = 0; window < kWindows; ++window) {
+    const std::span<const int32_t> tokens(ids.data() + window * kLength,
+                                          static_cast<size_t>(kLength));
+    const auto log_probabilities = [&](const std::string& scheme) {
+      model::Engine engine(weights, ref::factory(Descriptor::parse(scheme)),
+                           model::CacheMode::kStreamed, 1);
+      const model::Chunk chunk{.seq = engine.open(), .tokens = tokens};
+      std::vector<double> out;
+      engine.forward({&chunk, 1}, [&](int64_t, int64_t count, const float* logits) {
+        out.insert(out.end(), logits, logits + count * static_cast<int64_t>(vocab));
+      });
+      for (size_t row = 0; row < tokens.size(); ++row) {
+        double sum = 0;
+        for (size_t v = 0; v < vocab; ++v) sum += std::exp(out[row * vocab + v]);
+        for (size_t v = 0; v < vocab; ++v) out[row * vocab + v] -= std::log(sum);
+      }
+      return out;
+    };
+    const std::vector<double> base = log_probabilities("fp:f32");
+    for (const std::string& scheme : kSchemes) {
+      const Json& unit = units.at(key("streamed", window, scheme));
+      const std::vector<double> subject = log_probabilities(eval::scheme_label(scheme));
+      double nll = 0, kl = 0, kl_max = 0;
+      int64_t same = 0;
+      for (size_t t = 0; t + 1 < tokens.size(); ++t) {
+        const double* p = &base[t * vocab];
+        const double* q = &subject[t * vocab];
+        nll -= q[tokens[t + 1]];
+        double row = 0;
+        for (size_t v = 0; v < vocab; ++v) row += std::exp(p[v]) * (p[v] - q[v]);
+        kl += row;
+        kl_max = std::max(kl_max, row);
+        same += std::max_element(p, p + vocab) - p == std::max_element(q, q + vocab) - q ? 1 : 0;
+      }
+      const double targets = static_cast<double>(kLength - 1);
+      EXPECT_NEAR(number(unit.at("nll_mean")), nll / targets, 1e-6) << scheme;
+      EXPECT_NEAR(number(unit.at("kl_mean")), kl / targets, 1e-6) << scheme;
+      EXPECT_NEAR(number(unit.at("kl_max")), kl_max, 1e-5) << scheme;
+      EXPECT_EQ(unit.at("same_top"), same) << scheme;
+    }
+  }
+}
+
+TEST_F(Ppl, RunJsonSaysWhatWasMeasured) {
+  const Json run = Json::parse(test::read_file(reference() + "/run.json"));
+  const Json& identity = run.at("identity");
+  const auto checkpoint = model::Checkpoint::open(model());
+  const auto tokenizer = model::Tokenizer::open(model());
+  const auto ids = tokenizer->encode(test::read_file(data()), true, false);
+  const auto steps = model::Model(*checkpoint).rope_steps();
+  EXPECT_EQ(identity.at("model_sha256"), checkpoint->sha256());
+  EXPECT_EQ(identity.at("tokenizer_sha256"), tokenizer->sha256());
+  EXPECT_EQ(identity.at("text_sha256"), eval::sha256_hex(test::read_file(data())));
+  EXPECT_EQ(identity.at("tokens"), ids.size());
+  EXPECT_EQ(identity.at("tokens_sha256"), eval::sha256_hex(std::as_bytes(std::span(ids))));
+  EXPECT_EQ(identity.at("rope_steps_sha256"), eval::sha256_hex(std::as_bytes(steps)));
+  EXPECT_EQ(identity.at("length"), kLength);
+  EXPECT_EQ(run.at("schemes"), Json({"fp@1:f16", "int@1:k3v3", "kivi@1:k2v2,r32"}));
+  EXPECT_EQ(run.at("modes"), Json({"streamed", "all"}));
+  EXPECT_EQ(run.at("windows"), kWindows);
+  EXPECT_FALSE(run.at("sessions").at(0).at("program").at("flags").get<std::string>().empty());
+}
+
+TEST_F(Ppl, MeansAreThoseOfThePositions) {
+  for (const auto& [name, unit] : units_of(reference())) {
+    const std::vector<double> values =
+        doubles_of(reference() + "/" + unit.at("positions").at("file").get<std::string>());
+    ASSERT_EQ(values.size(), 2u * (kLength - 1)) << name;
+    const auto half = values.begin() + kLength - 1;
+    const std::vector<double> nll(values.begin(), half), kl(half, values.end());
+    EXPECT_EQ(number(unit.at("nll_mean")), eval::mean(nll)) << name;
+    EXPECT_EQ(number(unit.at("kl_mean")), eval::mean(kl)) << name;
+    EXPECT_EQ(number(unit.at("kl_max")), *std::max_element(kl.begin(), kl.end())) << name;
+    EXPECT_EQ(number(unit.at("kl_p999")), eval::percentile(kl, 0.999)) << name;
+  }
+}
+
+TEST_F(Ppl, BitsAreCountedFromTheCache) {
+  const auto units = units_of(reference());
+  const auto bits = [&](const char* mode, const char* scheme) {
+    return units.at(key(mode, 0, scheme)).at("bits_per_value").at("kv").get<double>();
+  };
+  EXPECT_EQ(bits("streamed", "fp@1:f32"), 32);
+  EXPECT_EQ(bits("streamed", "fp@1:f16"), 16);
+  EXPECT_EQ(bits("streamed", "int@1:k3v3"), 4);  // 3 + two fp16 for a row of 32
+  EXPECT_EQ(bits("all", "kivi@1:k2v2,r32"), 3);
+  // Keys: three full groups of 32 of 96 are sealed. Values: 64 of 96 are.
+  EXPECT_DOUBLE_EQ(bits("streamed", "kivi@1:k2v2,r32"), (3 + (3 * 64 + 16 * 32) / 96.0) / 2);
+}
+
+TEST_F(Ppl, ModesDifferWhereWindowsDo) {
+  const auto units = units_of(reference());
+  for (int64_t window = 0; window < kWindows; ++window) {
+    const auto nll = [&](const char* mode, const char* scheme) {
+      return units.at(key(mode, window, scheme)).at("nll_mean").at("bits").get<std::string>();
+    };
+    for (const char* scheme : {"fp@1:f32", "fp@1:f16", "int@1:k3v3"})
+      EXPECT_EQ(nll("all", scheme), nll("streamed", scheme));
+    EXPECT_NE(nll("all", "kivi@1:k2v2,r32"), nll("streamed", "kivi@1:k2v2,r32"));
+    EXPECT_NE(nll("all", "int@1:k3v3"), nll("all", "fp@1:f32"));
+    EXPECT_EQ(number(units.at(key("all", window, "fp@1:f32")).at("kl_max")), 0);
+    EXPECT_GT(number(units.at(key("all", window, "int@1:k3v3")).at("kl_mean")), 0);
+  }
+}
+
+TEST_F(Ppl, PrintedValuesAreThoseOfTheRunFolder) {
+  const auto units = units_of(reference());
+  const Json json = Json::parse(printed());
+  EXPECT_EQ(json.at("run"), Json::parse(test::read_file(reference() + "/run.json")));
+  ASSERT_EQ(json.at("modes").size(), 2u);
+  const std::string csv = test::read_file(reference() + "/table.csv");
+  for (const Json& mode : json.at("modes")) {
+    ASSERT_EQ(mode.at("rows").size(), kSchemes.size());
+    std::vector<double> base;
+    for (size_t i = 0; i < kSchemes.size(); ++i) {
+      const Json& row = mode.at("rows")[i];
+      EXPECT_EQ(row.at("scheme"), kSchemes[i]);
+      std::vector<double> nll, kl_means, kl;
+      int64_t same = 0;
+      for (int64_t window = 0; window < kWindows; ++window) {
+        const Json& unit = units.at(key(mode.at("mode"), window, kSchemes[i]));
+        nll.push_back(number(unit.at("nll_mean")));
+        kl_means.push_back(number(unit.at("kl_mean")));
+        same += unit.at("same_top").get<int64_t>();
+        const auto values =
+            doubles_of(reference() + "/" + unit.at("positions").at("file").get<std::string>());
+        kl.insert(kl.end(), values.begin() + kLength - 1, values.end());
+      }
+      if (i == 0) base = nll;
+      EXPECT_EQ(number(row.at("nll")), eval::mean(nll));
+      EXPECT_EQ(number(row.at("ppl")), std::exp(eval::mean(nll)));
+      EXPECT_EQ(number(row.at("delta_ppl")),
+                std::exp(eval::mean(nll)) - std::exp(eval::mean(base)));
+      EXPECT_EQ(number(row.at("kl_mean")), eval::mean(kl_means));
+      EXPECT_EQ(number(row.at("kl_p999")), eval::percentile(kl, 0.999));
+      EXPECT_EQ(number(row.at("same_top")),
+                static_cast<double>(same) / static_cast<double>(kl.size()));
+      EXPECT_EQ(row.at("delta_nll_interval").is_null(), i == 0);
+      EXPECT_NE(csv.find(row.at("scheme").dump() + "," + std::to_string(kWindows)),
+                std::string::npos);
+      EXPECT_NE(csv.find("," + row.at("nll").at("value").dump() + "," +
+                         row.at("ppl").at("value").dump() + ","),
+                std::string::npos)
+          << csv;
+    }
+  }
+  EXPECT_EQ(test::read_file(reference() + "/plot.svg").rfind("<svg", 0), 0u);
+}
+
+TEST_F(Ppl, TableShowsTheSameNumbers) {
+  test::Process process(command(reference()));
+  ASSERT_EQ(process.wait(), 0) << process.err();
+  const std::string table = process.out();
+  const Json json = Json::parse(printed());
+  for (const Json& mode : json.at("modes"))
+    for (const Json& row : mode.at("rows")) {
+      char ppl[32];
+      std::snprintf(ppl, sizeof ppl, "%.4f", number(row.at("ppl")));
+      EXPECT_NE(table.find(ppl), std::string::npos) << table;
+      EXPECT_NE(table.find(row.at("label").get<std::string>()), std::string::npos) << table;
+    }
+  EXPECT_NE(table.find("mode    all, L 96, 3 windows, 285 targets"), std::string::npos) << table;
+}
+
+TEST_F(Ppl, ThreadsChangeNoValue) {
+  test::TempDir temp;
+  for (const char* threads : {"1", "2", "5"}) {
+    ASSERT_EQ(run(command(temp / threads, {"--threads", threads})), 0);
+    expect_same_as_reference(temp / threads);
+  }
+}
+
+// Killed again and again, each time at some moment after a few more units, then left to finish.
+TEST_F(Ppl, KilledAtAnyMomentGivesTheSameValues) {
+  test::TempDir temp;
+  const std::string folder = temp / "run";
+  std::minstd_rand random(20);
+  int kills = 0;
+  const int64_t total = 2 * kWindows * static_cast<int64_t>(kSchemes.size());
+  while (line_count(folder) < total - 2 && kills < 40) {
+    const int64_t stop_at = line_count(folder) + static_cast<int64_t>(random() % 4);
+    test::Process process(command(folder));
+    while (process.running() && line_count(folder) < stop_at)
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 20000));
+    process.send(SIGKILL);
+    if (process.wait() == -SIGKILL) ++kills;
+  }
+  EXPECT_GE(kills, 4);
+  ASSERT_EQ(run(command(folder)), 0);
+  expect_same_as_reference(folder);
+}
+
+TEST_F(Ppl, InterruptedFinishesTheUnitAndContinues) {
+  test::TempDir temp;
+  const std::string folder = temp / "run";
+  test::Process process(command(folder));
+  while (process.running() && line_count(folder) < 3)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  process.send(SIGINT);
+  ASSERT_EQ(process.wait(), 130) << process.err();
+  EXPECT_EQ(process.out(), "");
+  EXPECT_NE(process.err().find("--out " + folder + " continues"), std::string::npos)
+      << process.err();
+  EXPECT_LT(line_count(folder), static_cast<int64_t>(2 * kWindows * kSchemes.size()));
+  EXPECT_FALSE(fs::exists(folder + "/table.csv"));
+  ASSERT_EQ(run(command(folder)), 0);
+  expect_same_as_reference(folder);
+}
+
+// A file limit stands for a full disk: what is finished stays, and the run continues when there is
+// room.
+TEST_F(Ppl, FullDiskIsNamedAndLosesNothing) {
+  test::TempDir temp;
+  const std::string folder = temp / "run";
+  test::Process process(command(folder), 6000);
+  EXPECT_EQ(process.wait(), 4);
+  EXPECT_NE(process.err().find(folder + "/results.jsonl: File too large"), std::string::npos)
+      << process.err();
+  const auto partial = values_of(folder);
+  const auto whole = values_of(reference());
+  ASSERT_GT(partial.size(), 1u);
+  ASSERT_LT(partial.size(), whole.size());
+  EXPECT_TRUE(std::equal(partial.begin(), partial.end(), whole.begin()));
+  ASSERT_EQ(run(command(folder)), 0);
+  expect_same_as_reference(folder);
+}
+
+TEST_F(Ppl, MoreSchemesModesAndWindowsAreAdded) {
+  test::TempDir temp;
+  const std::string folder = temp / "run";
+  Words words{KVX_PROGRAM, "eval", "--model",  model(),
+              "--data",    data(), "--length", std::to_string(kLength),
+              "--out",     folder};
+  const auto with = [&words](const Words& more) {
+    Words all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  ASSERT_EQ(run(with({"--scheme", "int:k3v3", "--windows", "1"})), 0);
+  const std::string first = test::read_file(folder + "/results.jsonl");
+  ASSERT_EQ(run(with({"--scheme", "fp:f16", "--scheme", "kivi:k2v2,r32", "--windows", "2", "--mode",
+                      "all"})),
+            0);
+  EXPECT_EQ(test::read_file(folder + "/results.jsonl").rfind(first, 0), 0u);
+  ASSERT_EQ(run(command(folder)), 0);
+  auto ours = values_of(folder), theirs = values_of(reference());
+  std::sort(ours.begin(), ours.end());
+  std::sort(theirs.begin(), theirs.end());
+  EXPECT_EQ(ours, theirs);
+}
+
+TEST_F(Ppl, AnotherMeasurementIsRefused) {
+  const std::string before = test::read_file(reference() + "/run.json");
+  test::Process process({KVX_PROGRAM, "eval", "--model", model(), "--data", data(), "--length",
+                         "64", "--out", reference()});
+  EXPECT_EQ(process.wait(), 2);
+  EXPECT_NE(process.err().find("identity.length is 96 there and 64 now"), std::string::npos)
+      << process.err();
+  EXPECT_EQ(test::read_file(reference() + "/run.json"), before);
+}
+
+TEST_F(Ppl, AskedForTheBaseAloneItIsTheOnlyRow) {
+  test::TempDir temp;
+  test::Process process({KVX_PROGRAM, "eval", "--model", model(), "--data", data(), "--scheme",
+                         "f32", "--windows", "1", "--length", std::to_string(kLength), "--out",
+                         temp / "run", "--json"});
+  ASSERT_EQ(process.wait(), 0) << process.err();
+  const Json json = Json::parse(process.out());
+  ASSERT_EQ(json.at("modes")[0].at("rows").size(), 1u);
+  EXPECT_EQ(line_count(temp / "run"), 1);
+}
+
+}  // namespace
+}  // namespace kvx
