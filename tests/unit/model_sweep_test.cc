@@ -12,6 +12,7 @@
 #include "sim/api/error.h"
 #include "sim/model/checkpoint.h"
 #include "sim/model/tokenizer.h"
+#include "tests/data.h"
 #include "tests/support/tiny_model.h"
 
 namespace kvx {
@@ -163,6 +164,16 @@ TEST(TokenizerJsonSweep, TruncationsAndFlips) {
   const std::string path = dir.path().string();
   EXPECT_EQ(truncations(path, dir / "tokenizer.json", 1500, use_tokenizer).accepted, 0);
   EXPECT_GT(flips(path, dir / "tokenizer.json", ~size_t{0}, 7, use_tokenizer).refused, 100);
+}
+
+// The library reads the file here; what it accepts must still encode and decode.
+TEST(SentencePieceSweep, TruncationsAndFlips) {
+  KVX_NEED_DATA(model, "models/stories260K/hf/tokenizer.model");
+  const TempDir dir;
+  test::write_file(dir / "tokenizer.model", test::read_file(model));
+  const std::string path = dir.path().string();
+  EXPECT_GT(truncations(path, dir / "tokenizer.model", 100, use_tokenizer).refused, 50);
+  EXPECT_GT(flips(path, dir / "tokenizer.model", ~size_t{0}, 7, use_tokenizer).refused, 50);
 }
 
 }  // namespace
