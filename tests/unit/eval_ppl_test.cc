@@ -208,13 +208,14 @@ TEST_F(Ppl, RunJsonSaysWhatWasMeasured) {
   const auto checkpoint = model::Checkpoint::open(model());
   const auto tokenizer = model::Tokenizer::open(model());
   const auto ids = tokenizer->encode(test::read_file(data()), true, false);
-  const auto steps = model::Model(*checkpoint).rope_steps();
+  const model::Model weights(*checkpoint);
   EXPECT_EQ(identity.at("model_sha256"), checkpoint->sha256());
   EXPECT_EQ(identity.at("tokenizer_sha256"), tokenizer->sha256());
   EXPECT_EQ(identity.at("text_sha256"), eval::sha256_hex(test::read_file(data())));
   EXPECT_EQ(identity.at("tokens"), ids.size());
   EXPECT_EQ(identity.at("tokens_sha256"), eval::sha256_hex(std::as_bytes(std::span(ids))));
-  EXPECT_EQ(identity.at("rope_steps_sha256"), eval::sha256_hex(std::as_bytes(steps)));
+  EXPECT_EQ(identity.at("rope_steps_sha256"),
+            eval::sha256_hex(std::as_bytes(weights.rope_steps())));
   EXPECT_EQ(identity.at("length"), kLength);
   EXPECT_EQ(run.at("schemes"), Json({"fp@1:f16", "int@1:k3v3", "kivi@1:k2v2,r32"}));
   EXPECT_EQ(run.at("modes"), Json({"streamed", "all"}));
