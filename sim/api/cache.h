@@ -1,6 +1,6 @@
-// The layer cache: the policy of a scheme for one layer. What is sealed when, what stays exact, and what
-// each query reads. Both sides (ref, gpu) implement it; the engine and the driver know nothing else of a
-// scheme.
+// The layer cache: the policy of a scheme for one layer. What is sealed when, what stays exact, and
+// what each query reads. Both sides (ref, gpu) implement it; the engine and the driver know nothing
+// else of a scheme.
 #pragma once
 
 #include <array>
@@ -51,8 +51,8 @@ struct LayerShape {
   int head_dim = 0;
 };
 
-// Exact windows: kept as the scheme says, or counted as 0 (cache mode `all`: whatever can be sealed is sealed,
-// only an incomplete group along tokens stays exact).
+// Exact windows: kept as the scheme says, or counted as 0 (cache mode `all`: whatever can be sealed
+// is sealed, only an incomplete group along tokens stays exact).
 enum class Windows : uint8_t { kKept, kNone };
 
 enum class NonFinite : uint8_t { kRefuse, kPropagate };
@@ -106,9 +106,13 @@ struct LayoutEntry {
 };
 
 // Receives canonical logical tensors, e.g. ("k.codes", "U8", {kv_heads, tokens, head_dim}, bytes).
-using Sink = std::function<void(const std::string& name, const std::string& dtype,
-                                const std::vector<int64_t>& shape, std::span<const std::byte> bytes)>;
+using Sink =
+    std::function<void(const std::string& name, const std::string& dtype,
+                       const std::vector<int64_t>& shape, std::span<const std::byte> bytes)>;
 
+// Const members may run on several threads at once. Calls against the rules below (a span that does
+// not start at its sequence's length, a closed sequence, rows that are not held) throw
+// std::logic_error.
 class LayerCache {
  public:
   virtual ~LayerCache() = default;
@@ -122,44 +126,48 @@ class LayerCache {
   virtual void close(SeqId seq) = 0;
   virtual int64_t length(SeqId seq) const = 0;
 
-  // Adds the rows of k and v, [tokens][kv heads][head dim] binary32, in the key space of the traits. Rows of
-  // `spans` follow each other in k and v; each span must start at its sequence's length. Any chunking gives the
-  // same bytes. Non-finite values (after rounding to the input type) throw an Error naming layer, side, head,
-  // token and channel unless the config lets them through.
+  // Adds the rows of k and v, [tokens][kv heads][head dim] binary32, in the key space of the
+  // traits. Rows of `spans` follow each other in k and v; each span must start at its sequence's
+  // length. Any chunking gives the same bytes. Non-finite values (after rounding to the input type)
+  // throw an Error naming layer, side, head, token and channel unless the config lets them through.
   virtual void append(ConstRows k, ConstRows v, std::span<const Span> spans) = 0;
 
   // What is sealed and exact now.
   virtual ReadMap held(SeqId seq, Side side) const = 0;
 
-  // What the query at position `query` reads in mode `streamed`; query must be of the last append.
+  // What the query at position `query` reads in mode `streamed`; query must be of the last append,
+  // and `settle` ends its time. Without windows: what is sealed once its own token is appended.
   virtual ReadMap reads(SeqId seq, Side side, int64_t query) const = 0;
 
-  // Values of tokens [range.first, +count) as a read returns them, to out [count][kv heads][head dim]: sealed rows
-  // decoded, exact rows in the input type, both widened. Exact rows are those `held` says are exact, and also those that
-  // were exact before the last append or came with it, until the next append: a query of that append may
-  // still read them so.
+  // Values of tokens [range.first, +count) as a read returns them, to out
+  // [count][kv heads][head dim]: sealed rows decoded, exact rows in the input type, both widened.
+  // Exact rows are those `held` says are exact, and, until the next append, also those that a query
+  // of the last append may read so.
   virtual void read(SeqId seq, Side side, RowRange range, Rows out) const = 0;
 
-  // Attention output of the queries q [tokens][q heads][head dim], rotated, of the last append's spans, in the
-  // `ieee` arithmetic, mode `streamed`. Query head h reads KV head h / (q heads / kv heads).
+  // Attention output of the queries q [tokens][q heads][head dim], rotated, of the last append's
+  // spans, in the `ieee` arithmetic, mode `streamed`. Query head h reads KV head
+  // h / (q heads / kv heads).
   virtual void attend(ConstRows q, std::span<const Span> spans, Rows out) const = 0;
 
   // Drops the exact rows that only the last append's queries could still read.
   virtual void settle(SeqId seq) = 0;
 
-  // Shortens the sequence. Throws a usage Error where rows that would be exact at that length are already sealed.
+  // Shortens the sequence. Throws a usage Error where rows that would be exact at that length are
+  // already sealed.
   virtual void truncate(SeqId seq, int64_t length) = 0;
 
   virtual ByteCount used(SeqId seq, Side side) const = 0;
   virtual double nominal_bits(Side side) const = 0;
 
-  // The stored bytes themselves, K then V; as long as `used` says. A fresh cache restored from an image decodes
-  // and attends to the same bits. `restore` throws an environment Error if the bytes' length is not what the
-  // token count asks for.
+  // The stored bytes themselves, K then V; as long as `used` says. A fresh cache restored from an
+  // image decodes and attends to the same bits. `restore` throws an environment Error if the bytes'
+  // length is not what the token count asks for.
   virtual std::vector<std::byte> image(SeqId seq) const = 0;
   virtual SeqId restore(int64_t length, std::span<const std::byte> image) = 0;
 
-  // Where each run of bytes of an image of `length` tokens lies, and one sentence on what is sealed when.
+  // Where each run of bytes of an image of `length` tokens lies, and one sentence on what is sealed
+  // when.
   virtual std::vector<LayoutEntry> layout(int64_t length) const = 0;
   virtual std::string policy(Side side) const = 0;
 

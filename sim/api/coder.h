@@ -1,5 +1,5 @@
-// The block coder: one sealed block of K or V of one head to bytes and back. Pure; most of a paper's
-// mathematics is here. Policies (what is sealed when) are the layer cache's.
+// The block coder: one sealed block of K or V of one head to bytes and back. Pure; most of a
+// paper's mathematics is here. Policies (what is sealed when) are the layer cache's.
 #pragma once
 
 #include <cstddef>
@@ -26,10 +26,11 @@ struct Field {
 
 // Canonical logical content of one block, filled by BlockCoder::canonical.
 struct CanonicalBlock {
-  std::vector<uint8_t> codes;   // [tokens][dim]; signed codes as their low n bits, zero-extended
-  std::vector<uint32_t> scale;  // stored bit patterns: [groups along tokens][dim] or [tokens][groups along dim]
-  std::vector<uint32_t> zero;   // same shape as scale; empty where the scheme stores none
-  std::vector<uint32_t> packed; // official 32-bit words, where an official layout exists
+  std::vector<uint8_t> codes;  // [tokens][dim]; signed codes as their low n bits, zero-extended
+  // Stored bit patterns: [groups along tokens][dim] or [tokens][groups along dim].
+  std::vector<uint32_t> scale;
+  std::vector<uint32_t> zero;    // same shape as scale; empty where the scheme stores none
+  std::vector<uint32_t> packed;  // official 32-bit words, where an official layout exists
 };
 
 class BlockCoder {

@@ -20,10 +20,12 @@ namespace kvx {
 
 class Descriptor {
  public:
-  // Throws a usage Error: unknown scheme or key (with the nearest valid one), duplicate key, missing required key,
-  // value out of range, bad syntax. Aliases are accepted.
+  // Throws a usage Error: unknown scheme or key (with the nearest valid one), duplicate key,
+  // missing required key, value out of range, bad syntax. An alias may stand for the whole text or,
+  // before ":", for its name and first items (kivi2:g64). "name@version" must be this version.
   static Descriptor parse(std::string_view text);
-  static Descriptor parse(std::string_view text, const SchemeSchema& schema);  // text after "name:" judged by schema
+  // The same for a scheme that need not be registered: text must begin with its name.
+  static Descriptor parse(std::string_view text, const SchemeSchema& schema);
 
   const SchemeSchema& schema() const { return *schema_; }
   std::string_view name() const { return schema_->name; }

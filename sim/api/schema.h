@@ -22,10 +22,10 @@ struct KeySpec {
   std::string_view name;
   KeyKind kind = KeyKind::kInt;
   std::string_view doc = {};
-  std::string_view fallback = {};       // canonical default; empty: none
-  bool required = false;                // absent and no fallback: an error if required, else "unset"
-  bool glued_to_previous = false;       // printed as one item with the key before it: k4v2
-  std::vector<int64_t> ints = {};       // allowed values; empty: [min, max]
+  std::string_view fallback = {};  // canonical default; empty: none
+  bool required = false;           // absent and no fallback: an error if required, else "unset"
+  bool glued_to_previous = false;  // printed as one item with the key before it: k4v2
+  std::vector<int64_t> ints = {};  // allowed values; empty: [min, max]
   int64_t min = 0;
   int64_t max = INT64_MAX;
   std::vector<std::string_view> words = {};

@@ -20,7 +20,9 @@ struct RowsView {
   RowsView slice(int64_t first, int64_t count) const {
     return {data + first * token_stride, count, heads, dim, token_stride, head_stride};
   }
-  operator RowsView<const T>() const { return {data, tokens, heads, dim, token_stride, head_stride}; }
+  operator RowsView<const T>() const {
+    return {data, tokens, heads, dim, token_stride, head_stride};
+  }
 };
 
 using ConstRows = RowsView<const float>;

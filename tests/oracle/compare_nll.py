@@ -3,7 +3,8 @@
   compare_nll.py MODEL.gguf wiki.test.raw RUN_FOLDER [--length 2048] [--windows 8]
 
 RUN_FOLDER is what `kvx eval --task ppl --format wikitext-raw` wrote; its fp:f32 rows are compared. Both sides read the same file:
-transformers dequantises the same GGUF. Needs torch, transformers, gguf. Exit code 1 if a window differs by more than 1e-3.
+transformers dequantises the same GGUF. Its tokenizer gets SmolLM2's digit step, which transformers leaves out when it reads a GGUF
+file (compare_tokens.py says more). Needs torch, transformers, accelerate, gguf. Exit code 1 if a window differs by more than 1e-3.
 """
 import argparse
 import json
@@ -11,6 +12,7 @@ import pathlib
 import sys
 
 import torch
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LIMIT = 1e-3
@@ -38,6 +40,8 @@ def main():
 
     where = dict(gguf_file=args.model.name)
     tokenizer = AutoTokenizer.from_pretrained(args.model.parent, **where)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
     ids = tokenizer(gptq_text(args.text), return_tensors="pt").input_ids[0]
     model = AutoModelForCausalLM.from_pretrained(args.model.parent, dtype=torch.float32, **where).eval()
     worst = 0.0

@@ -143,6 +143,8 @@ def main() -> int:
                 comparison.compare(label, name, model, text, theirs, special=False)
             text = with_special_tokens(generated, 2, special)
             comparison.compare(label, "special", model, text, tokenizer(text)["input_ids"], special=True)
+            theirs = tokenizer(text, split_special_tokens=True)["input_ids"]
+            comparison.compare(label, "special off", model, text, theirs, special=False)
 
     for label, folder in [("sentencepiece mistral-v1", args.data / "tokenizers" / "mistral-v1"),
                           ("sentencepiece stories260K tok512", args.data / "models" / "stories260K" / "hf")]:

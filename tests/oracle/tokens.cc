@@ -1,4 +1,5 @@
-// kvx_tokens MODEL TEXTFILE [special]: the ids of a text as little-endian int32 on stdout, for comparison with others.
+// kvx_tokens MODEL TEXTFILE [special]: the ids of a text as little-endian int32 on stdout, for
+// comparison with others.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>

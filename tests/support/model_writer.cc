@@ -33,8 +33,12 @@ std::string safetensors_file(const std::vector<SafetensorsEntry>& tensors) {
 }
 
 GgufWriter& GgufWriter::scalar(const std::string& key, uint32_t type, const std::string& bytes) {
-  ++values_;
-  value_bytes_ += gguf_string(key) + le_bytes(type) + bytes;
+  values_.emplace_back(key, le_bytes(type) + bytes);
+  return *this;
+}
+
+GgufWriter& GgufWriter::erase(const std::string& key) {
+  std::erase_if(values_, [&](const auto& value) { return value.first == key; });
   return *this;
 }
 
@@ -71,8 +75,10 @@ GgufWriter& GgufWriter::tensor_at(const std::string& name, const std::vector<uin
 }
 
 std::string GgufWriter::file() const {
-  std::string out = "GGUF" + le_bytes<uint32_t>(3) + le_bytes(tensors_) + le_bytes(values_) +
-                    value_bytes_ + info_bytes_;
+  std::string out =
+      "GGUF" + le_bytes<uint32_t>(3) + le_bytes(tensors_) + le_bytes<uint64_t>(values_.size());
+  for (const auto& [key, value] : values_) out += gguf_string(key) + value;
+  out += info_bytes_;
   pad(out);
   return out + data_;
 }

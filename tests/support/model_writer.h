@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kvx::test {
@@ -45,12 +46,12 @@ class GgufWriter {
   // The same with an offset of the caller's choice; the bytes are still appended to the data.
   GgufWriter& tensor_at(const std::string& name, const std::vector<uint64_t>& dims, uint32_t type,
                         uint64_t offset, const std::string& bytes);
+  GgufWriter& erase(const std::string& key);
   std::string file() const;
 
  private:
-  uint64_t values_ = 0;
   uint64_t tensors_ = 0;
-  std::string value_bytes_;
+  std::vector<std::pair<std::string, std::string>> values_;  // key; type and content
   std::string info_bytes_;
   std::string data_;
 };

@@ -2,6 +2,7 @@
 #include <sentencepiece_processor.h>
 
 #include <filesystem>
+#include <system_error>
 
 #include "sim/model/checkpoint/file.h"
 #include "sim/model/checkpoint/json.h"
@@ -31,7 +32,8 @@ std::vector<AddedToken> special_pieces(const sentencepiece::SentencePieceProcess
 // Llama's tokenizers begin with BOS unless the folder says otherwise.
 bool read_add_bos(const std::string& folder) {
   const std::string path = (std::filesystem::path(folder) / "tokenizer_config.json").string();
-  if (!std::filesystem::exists(path)) return true;
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return true;
   const nlohmann::json object = read_json_object(path, kMaxConfig);
   return JsonFields(object, path).boolean("add_bos_token", true);
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 
 #include "sim/model/checkpoint/file.h"
 #include "sim/model/checkpoint/json.h"
@@ -209,7 +210,8 @@ void read_post_processor(const JsonFields& file, BpeSpec& spec) {
 // several the first.
 int32_t read_special(const std::string& folder, const BpeSpec& spec, const std::string& name) {
   const std::string by_text = (fs::path(folder) / "tokenizer_config.json").string();
-  if (fs::exists(by_text)) {
+  std::error_code ignored;
+  if (fs::exists(by_text, ignored)) {
     const json object = read_json_object(by_text, kMaxConfig);
     const JsonFields fields(object, by_text);
     const json* value = fields.find(name);
@@ -223,7 +225,7 @@ int32_t read_special(const std::string& folder, const BpeSpec& spec, const std::
     }
   }
   const std::string by_id = (fs::path(folder) / "config.json").string();
-  if (!fs::exists(by_id)) return -1;
+  if (!fs::exists(by_id, ignored)) return -1;
   const json object = read_json_object(by_id, kMaxConfig);
   const JsonFields fields(object, by_id);
   const std::string key = name + "_id";

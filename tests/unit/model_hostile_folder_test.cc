@@ -1,0 +1,358 @@
+// Hugging Face folders that are broken or lie: each is refused with the file, the field and the
+// value.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "sim/model/checkpoint.h"
+#include "tests/support/expect_refused.h"
+#include "tests/support/tiny_model.h"
+
+namespace kvx {
+namespace {
+
+using nlohmann::json;
+using test::TempDir;
+using test::TinyModelSpec;
+
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kEmbed = "model.embed_tokens.weight";
+
+struct Case {
+  const char* name;
+  std::function<void(const TempDir&)> spoil;  // a good folder, F32, untied
+  std::vector<std::string> words;
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
+
+struct Weights {
+  json header;
+  std::string data;
+};
+
+std::function<void(const TempDir&)> edit_weights(std::function<void(Weights&)> edit) {
+  return [edit](const TempDir& dir) {
+    const std::string file = test::read_file(dir / kWeights);
+    uint64_t length = 0;
+    std::memcpy(&length, file.data(), sizeof length);
+    Weights weights{json::parse(file.substr(8, length)), file.substr(8 + length)};
+    edit(weights);
+    test::write_file(dir / kWeights, test::safetensors_file(weights.header.dump(), weights.data));
+  };
+}
+
+std::function<void(const TempDir&)> replace_weights(const std::string& content) {
+  return [content](const TempDir& dir) { test::write_file(dir / kWeights, content); };
+}
+
+std::function<void(const TempDir&)> set_config(const std::string& key, const json& value) {
+  return [key, value](const TempDir& dir) {
+    json config = json::parse(test::read_file(dir / "config.json"));
+    config[key] = value;
+    test::write_file(dir / "config.json", config.dump());
+  };
+}
+
+std::function<void(const TempDir&)> edit_shards(std::function<void(const TempDir&, json&)> edit) {
+  return [edit](const TempDir& dir) {
+    std::filesystem::remove(dir / kWeights);
+    TinyModelSpec spec;
+    spec.sharded = true;
+    test::write_tiny_model(dir.path(), spec);
+    json index = json::parse(test::read_file(dir / kIndex));
+    edit(dir, index);
+    test::write_file(dir / kIndex, index.dump());
+  };
+}
+
+const std::string kSecondShard = "model-00002-of-00002.safetensors";
+
+const std::vector<Case> kCases = {
+    // safetensors
+    {"EmptyFile", replace_weights(""), {kWeights, "0 bytes"}},
+    {"SevenBytes", replace_weights("1234567"), {kWeights, "7 bytes"}},
+    {"HeaderBeyondFile",
+     replace_weights(test::le_bytes<uint64_t>(100) + "{}"),
+     {kWeights, "header length is 100"}},
+    {"HeaderLengthHuge",
+     replace_weights(test::le_bytes<uint64_t>(~uint64_t{0}) + "{}"),
+     {kWeights, "header length is 18446744073709551615"}},
+    {"HeaderNotJson",
+     replace_weights(test::safetensors_file("{\"a\":", "")),
+     {kWeights, "not valid JSON"}},
+    {"HeaderNotObject",
+     replace_weights(test::safetensors_file("[1]", "")),
+     {kWeights, "not a JSON object"}},
+    {"HeaderDeep",
+     replace_weights(test::safetensors_file(std::string(100000, '['), "")),
+     {kWeights, "nested deeper than 32"}},
+    {"HeaderBadUtf8",
+     replace_weights(test::safetensors_file("{\"a\xff\":{}}", "")),
+     {kWeights, "not valid JSON"}},
+    {"HeaderTensorTwice",
+     replace_weights(test::safetensors_file(R"({"a":{},"a":{}})", "")),
+     {kWeights, "'a'", "twice"}},
+    {"HeaderFieldTwice",
+     replace_weights(test::safetensors_file(R"({"a":{"dtype":"F32","dtype":"F16"}})", "")),
+     {kWeights, "'dtype'", "twice"}},
+    {"HeaderInfinity",
+     replace_weights(test::safetensors_file(R"({"a":1e999})", "")),
+     {kWeights, "not valid JSON"}},
+    {"EntryNotObject",
+     edit_weights([](Weights& w) { w.header[kEmbed] = 3; }),
+     {kWeights, kEmbed, "not an object"}},
+    {"DtypeUnknown",
+     edit_weights([](Weights& w) { w.header[kEmbed]["dtype"] = "F4"; }),
+     {kWeights, kEmbed, "dtype", "F4"}},
+    {"DtypeNumber",
+     edit_weights([](Weights& w) { w.header[kEmbed]["dtype"] = 3; }),
+     {kWeights, kEmbed, "dtype", "3"}},
+    {"DtypeMissing",
+     edit_weights([](Weights& w) { w.header[kEmbed].erase("dtype"); }),
+     {kWeights, kEmbed, "dtype", "missing"}},
+    {"DtypeNotRead",
+     edit_weights([](Weights& w) { w.header[kEmbed]["dtype"] = "I32"; }),
+     {kWeights, kEmbed, "I32", "not supported"}},
+    {"DtypeOfOtherSize",
+     edit_weights([](Weights& w) { w.header[kEmbed]["dtype"] = "F16"; }),
+     {kWeights, kEmbed, "shape", "F16"}},
+    {"ShapeNegative",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["shape"] = {-1, 64};
+     }),
+     {kWeights, kEmbed, "shape", "-1"}},
+    {"ShapeFraction",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["shape"] = {320.5, 64};
+     }),
+     {kWeights, kEmbed, "shape", "320.5"}},
+    {"ShapeOverflow",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["shape"] = {int64_t{1} << 62, 8};
+     }),
+     {kWeights, kEmbed, "shape", "4611686018427387904"}},
+    {"ShapeOverflowToZero",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["shape"] = {int64_t{1} << 32, int64_t{1} << 32};
+       w.header[kEmbed]["data_offsets"] = {0, 0};
+     }),
+     {kWeights, kEmbed, "shape"}},
+    {"ShapeOfOtherLength",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["shape"] = {320, 63};
+     }),
+     {kWeights, kEmbed, "shape"}},
+    {"ShapeLong",
+     edit_weights([](Weights& w) { w.header[kEmbed]["shape"] = std::vector<int>(9, 1); }),
+     {kWeights, kEmbed, "shape"}},
+    {"ShapeTransposed",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["shape"] = {64, 320};
+     }),
+     {kWeights, kEmbed, "[64, 320]", "[320, 64]"}},
+    {"ShapeOfRankThree",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["shape"] = {320, 8, 8};
+     }),
+     {kWeights, kEmbed, "[320, 8, 8]"}},
+    {"ShapeZero",
+     edit_weights([](Weights& w) {
+       const auto& offsets = w.header[kEmbed]["data_offsets"];
+       w.header["extra"] = {
+           {"dtype", "F32"}, {"shape", {0, 64}}, {"data_offsets", {offsets[0], offsets[0]}}};
+     }),
+     {kWeights, "extra", "not part of"}},
+    {"OffsetsReversed",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["data_offsets"] = {8, 4};
+     }),
+     {kWeights, kEmbed, "data_offsets", "[8,4]"}},
+    {"OffsetsBeyondFile",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["data_offsets"] = {0, int64_t{1} << 50};
+     }),
+     {kWeights, kEmbed, "data_offsets", "1125899906842624"}},
+    {"OffsetsNegative",
+     edit_weights([](Weights& w) {
+       w.header[kEmbed]["data_offsets"] = {-4, 4};
+     }),
+     {kWeights, kEmbed, "data_offsets", "-4"}},
+    {"OffsetsOne",
+     edit_weights([](Weights& w) { w.header[kEmbed]["data_offsets"] = {0}; }),
+     {kWeights, kEmbed, "data_offsets"}},
+    {"TensorsOverlap",
+     edit_weights([](Weights& w) {
+       w.header["lm_head.weight"]["data_offsets"] = w.header[kEmbed]["data_offsets"];
+     }),
+     {kWeights, "data_offsets", "begins at"}},
+    {"DataLeftOver",
+     edit_weights([](Weights& w) { w.data += "1234"; }),
+     {kWeights, "bytes of data"}},
+    {"DataCutByOne",
+     edit_weights([](Weights& w) { w.data.pop_back(); }),
+     {kWeights, "data_offsets"}},
+    {"TensorMissing",
+     edit_weights([](Weights& w) {
+       w.header["model.layers.1.mlp.up_proj.bias"] = w.header["model.layers.1.mlp.up_proj.weight"];
+       w.header.erase("model.layers.1.mlp.up_proj.weight");
+     }),
+     {"model.layers.1.mlp.up_proj.weight", "missing"}},
+    {"TensorTooMany",
+     edit_weights([](Weights& w) {
+       const size_t end = w.data.size();
+       w.header["model.layers.0.self_attn.q_proj.bias"] = {
+           {"dtype", "F32"}, {"shape", {1}}, {"data_offsets", {end, end + 4}}};
+       w.data += "1234";
+     }),
+     {kWeights, "model.layers.0.self_attn.q_proj.bias", "not part of"}},
+    {"NameUnprintable",
+     edit_weights([](Weights& w) {
+       const size_t end = w.data.size();
+       w.header["new\nline"] = {{"dtype", "F32"}, {"shape", {1}}, {"data_offsets", {end, end + 4}}};
+       w.data += "1234";
+     }),
+     {kWeights, "new\\x0aline"}},
+    {"NoWeights",
+     [](const TempDir& dir) { std::filesystem::remove(dir / kWeights); },
+     {"neither", kWeights, kIndex}},
+    {"WeightsAreFolder",
+     [](const TempDir& dir) {
+       std::filesystem::remove(dir / kWeights);
+       std::filesystem::create_directory(dir / kWeights);
+     },
+     {kWeights, "not a regular file"}},
+    // shards
+    {"ShardOutside",
+     edit_shards(
+         [](const TempDir&, json& index) { index["weight_map"][kEmbed] = "../x.safetensors"; }),
+     {kIndex, kEmbed, "../x.safetensors"}},
+    {"ShardMissing",
+     edit_shards(
+         [](const TempDir&, json& index) { index["weight_map"][kEmbed] = "x.safetensors"; }),
+     {"x.safetensors", "no such file"}},
+    {"ShardNotString",
+     edit_shards([](const TempDir&, json& index) { index["weight_map"][kEmbed] = 1; }),
+     {kIndex, kEmbed, "1"}},
+    {"ShardOther",
+     edit_shards([](const TempDir&, json& index) { index["weight_map"][kEmbed] = kSecondShard; }),
+     {kSecondShard, kEmbed, "missing"}},
+    {"ShardTensorNotInIndex",
+     edit_shards([](const TempDir&, json& index) { index["weight_map"].erase(kEmbed); }),
+     {kIndex, "weight_map", "20 tensors", "21"}},
+    {"ShardTensorTwice",
+     edit_shards([](const TempDir& dir, json&) {
+       std::filesystem::copy_file(dir / "model-00001-of-00002.safetensors", dir / kSecondShard,
+                                  std::filesystem::copy_options::overwrite_existing);
+     }),
+     {kSecondShard, "lm_head.weight", "twice"}},
+    {"IndexWithoutMap",
+     edit_shards([](const TempDir&, json& index) { index.erase("weight_map"); }),
+     {kIndex, "weight_map", "missing"}},
+    // config.json
+    {"NoConfig",
+     [](const TempDir& dir) { std::filesystem::remove(dir / "config.json"); },
+     {"config.json", "no such file"}},
+    {"ConfigEmpty",
+     [](const TempDir& dir) { test::write_file(dir / "config.json", ""); },
+     {"config.json", "not valid JSON"}},
+    {"ConfigTwice",
+     [](const TempDir& dir) { test::write_file(dir / "config.json", R"({"a":1,"a":1})"); },
+     {"config.json", "'a'", "twice"}},
+    {"ConfigLarge",
+     [](const TempDir& dir) { test::write_file(dir / "config.json", std::string(2 << 20, ' ')); },
+     {"config.json", "2097152 bytes"}},
+    {"Qwen2",
+     set_config("architectures", {"Qwen2ForCausalLM"}),
+     {"config.json", "Qwen2ForCausalLM", "missing q/k/v biases"}},
+    {"Qwen3",
+     set_config("architectures", {"Qwen3ForCausalLM"}),
+     {"config.json", "Qwen3ForCausalLM", "missing q/k norm"}},
+    {"Mistral",
+     set_config("architectures", {"MistralForCausalLM"}),
+     {"config.json", "MistralForCausalLM", "missing sliding-window"}},
+    {"OtherArchitecture",
+     set_config("architectures", {"FooForCausalLM"}),
+     {"config.json", "FooForCausalLM", "missing"}},
+    {"TwoArchitectures",
+     set_config("architectures", {"LlamaForCausalLM", "FooForCausalLM"}),
+     {"config.json", "architectures"}},
+    {"HiddenSizeText", set_config("hidden_size", "64"), {"config.json", "hidden_size", "64"}},
+    {"HiddenSizeNull",
+     set_config("hidden_size", nullptr),
+     {"config.json", "hidden_size", "missing"}},
+    {"HiddenSizeZero", set_config("hidden_size", 0), {"config.json", "hidden_size", "0"}},
+    {"HiddenSizeNegative", set_config("hidden_size", -64), {"config.json", "hidden_size", "-64"}},
+    {"HiddenSizeHuge",
+     set_config("hidden_size", ~uint64_t{0}),
+     {"config.json", "hidden_size", "18446744073709551615"}},
+    {"HiddenSizeOther",
+     set_config("hidden_size", 32),
+     {kWeights, kEmbed, "[320, 64]", "[320, 32]"}},
+    {"VocabOther", set_config("vocab_size", 321), {kWeights, kEmbed, "[320, 64]", "[321, 64]"}},
+    {"LayersMore", set_config("num_hidden_layers", 2000000000), {"model.layers.2.", "missing"}},
+    {"LayersFewer",
+     set_config("num_hidden_layers", 1),
+     {kWeights, "model.layers.1.", "not part of a 1-layer"}},
+    {"KvHeadsNoDivisor",
+     set_config("num_key_value_heads", 3),
+     {"config.json", "num_key_value_heads", "3"}},
+    {"HeadDimOdd", set_config("head_dim", 15), {"config.json", "15", "odd"}},
+    {"RopeScaling",
+     set_config("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}}),
+     {"config.json", "rope_scaling", "llama3", "missing"}},
+    {"RopeScalingOld",
+     set_config("rope_scaling", {{"type", "linear"}, {"factor", 2.0}}),
+     {"config.json", "rope_scaling", "linear", "missing"}},
+    {"RopeScalingNameless",
+     set_config("rope_scaling", {{"factor", 2.0}}),
+     {"config.json", "rope_scaling.rope_type", "missing"}},
+    {"RopeThetaZero", set_config("rope_theta", 0.0), {"config.json", "rope_theta", "0.0"}},
+    {"EpsNegative", set_config("rms_norm_eps", -1e-5), {"config.json", "rms_norm_eps", "-1e-05"}},
+    {"AttentionBias",
+     set_config("attention_bias", true),
+     {"config.json", "attention_bias", "missing biases"}},
+    {"MlpBias", set_config("mlp_bias", true), {"config.json", "mlp_bias", "missing biases"}},
+    {"Activation", set_config("hidden_act", "gelu"), {"config.json", "hidden_act", "gelu"}},
+    {"Quantised",
+     set_config("quantization_config", {{"quant_method", "gptq"}}),
+     {"config.json", "quantization_config", "gptq"}},
+    {"TiedText",
+     set_config("tie_word_embeddings", "yes"),
+     {"config.json", "tie_word_embeddings", "yes"}},
+};
+
+class HostileFolder : public testing::TestWithParam<Case> {};
+
+TEST_P(HostileFolder, IsRefused) {
+  const TempDir dir;
+  test::write_tiny_model(dir.path(), TinyModelSpec{});
+  ASSERT_NO_THROW(model::Checkpoint::open(dir.path().string()));
+  GetParam().spoil(dir);
+  test::expect_refused([&] { model::Checkpoint::open(dir.path().string()); }, GetParam().words);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, HostileFolder, testing::ValuesIn(kCases),
+                         [](const auto& param) { return std::string(param.param.name); });
+
+TEST(HostilePath, IsNamed) {
+  const TempDir dir;
+  test::expect_refused([&] { model::Checkpoint::open(dir / "nothing"); },
+                       {"nothing", "no such file"});
+}
+
+TEST(HostileTensor, AskedForWithAnotherShape) {
+  const TempDir dir;
+  test::write_tiny_model(dir.path(), TinyModelSpec{});
+  const auto checkpoint = model::Checkpoint::open(dir.path().string());
+  test::expect_refused([&] { checkpoint->tensor(kEmbed, 320, 65); },
+                       {kWeights, kEmbed, "[320, 64]", "[320, 65]"});
+  test::expect_refused([&] { checkpoint->tensor("nothing", 1, 1); }, {"nothing", "missing"});
+}
+
+}  // namespace
+}  // namespace kvx
