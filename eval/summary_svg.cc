@@ -6,7 +6,10 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
+#include "eval/plot_axis.h"
+#include "eval/plot_labels.h"
 #include "eval/summary.h"
 #include "eval/text_table.h"
 
@@ -14,9 +17,8 @@ namespace kvx::eval {
 namespace {
 
 constexpr double kWidth = 1080, kHead = 64, kRowHeight = 430, kFoot = 30;
+constexpr double kNoCap = std::numeric_limits<double>::infinity();
 constexpr double kPlotWidth = 440, kPlotHeight = 330, kLeft = 64, kGap = 84, kTop = 34;
-constexpr double kCharWidth = 6.1, kLabelHeight = 13;
-
 std::string escape(const std::string& text) {
   std::string out;
   for (const char c : text) {
@@ -40,120 +42,6 @@ std::string escape(const std::string& text) {
   return out;
 }
 
-// Values to a stretch of the picture, linear or logarithmic.
-struct Axis {
-  double low, high;  // values
-  double from, to;   // coordinates
-  bool logarithmic;
-  double operator()(double value) const {
-    const double share =
-        logarithmic ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
-    return from + share * (to - from);
-  }
-};
-
-// Round values inside the axis, about four to eight.
-std::vector<double> ticks(const Axis& axis) {
-  std::vector<double> values;
-  if (axis.logarithmic) {
-    static const std::vector<std::vector<double>> kMantissas{
-        {1},
-        {1, 3},
-        {1, 2, 5},
-        {1, 1.5, 2, 3, 5, 7},
-        {1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9}};
-    for (const auto& mantissas : kMantissas) {
-      values.clear();
-      for (int exponent = -20; exponent < 20; ++exponent)
-        for (const double mantissa : mantissas) {
-          const double value = mantissa * std::pow(10.0, exponent);
-          if (value >= axis.low && value <= axis.high) values.push_back(value);
-        }
-      if (values.size() >= 4) break;
-    }
-    return values;
-  }
-  const double rough = (axis.high - axis.low) / 5;
-  const double power = std::pow(10.0, std::floor(std::log10(rough)));
-  const double step = rough / power < 1.5   ? power
-                      : rough / power < 3.5 ? 2 * power
-                      : rough / power < 7.5 ? 5 * power
-                                            : 10 * power;
-  for (double i = std::ceil(axis.low / step); i * step <= axis.high; ++i)
-    values.push_back(i * step);
-  return values;
-}
-
-struct Box {
-  double x, y, width, height;
-  double overlap(const Box& other) const {
-    const double w = std::min(x + width, other.x + other.width) - std::max(x, other.x);
-    const double h = std::min(y + height, other.y + other.height) - std::max(y, other.y);
-    return w > 0 && h > 0 ? w * h : 0;
-  }
-};
-
-// What a label should keep clear of, and how much it matters.
-struct Obstacle {
-  Box box;
-  double weight;
-};
-
-struct Point {
-  double x, y;
-  double low, high;  // whisker, in coordinates; equal: none
-  std::string label;
-  std::string title;
-  std::string color;
-};
-
-struct Placed {
-  Box box;
-  bool leader;
-};
-
-// Labels one after the other, each at the nearest spot that covers least of points, lines and
-// earlier labels.
-std::vector<Placed> place_labels(const std::vector<Point>& points, const Box& frame,
-                                 std::vector<Obstacle> taken) {
-  for (const Point& point : points) {
-    taken.push_back({{point.x - 6, point.y - 6, 12, 12}, 4});
-    if (point.low != point.high)
-      taken.push_back(
-          {{point.x - 1, std::min(point.low, point.high), 2, std::abs(point.high - point.low)}, 4});
-  }
-  std::vector<Placed> placed(points.size());
-  std::vector<size_t> order(points.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return points[a].x < points[b].x; });
-  static constexpr double kPi = 3.14159265358979323846;
-  for (const size_t i : order) {
-    const Point& point = points[i];
-    const double width = kCharWidth * static_cast<double>(point.label.size());
-    double best = 1e300;
-    for (const double radius : {9.0, 16.0, 26.0, 38.0, 52.0, 70.0}) {
-      for (const double turn : {0.0, -1 / 6., 1 / 6., 1 / 2., -1 / 3., 1 / 3., -1 / 4., 1 / 4.,
-                                -1 / 12., 1 / 12., -5 / 12., 5 / 12.}) {
-        const double dx = std::cos(2 * kPi * turn), dy = std::sin(2 * kPi * turn);
-        const double x = point.x + radius * dx - (dx < -0.1 ? width : dx < 0.1 ? width / 2 : 0);
-        const Box box{x, point.y + radius * dy - kLabelHeight / 2, width, kLabelHeight};
-        double cost = 0.6 * radius + (turn == 0 ? 0 : 1);
-        for (const auto& [other, weight] : taken) cost += weight * box.overlap(other);
-        cost += 4 * (width * kLabelHeight - box.overlap(frame));
-        if (cost < best) {
-          best = cost;
-          placed[i] = {box, radius > 20};
-        }
-      }
-    }
-    taken.push_back({placed[i].box, 4});
-  }
-  return placed;
-}
-
-std::string number(double value) { return fmt::format("{:g}", value); }
-
 const char* family_color(const std::string& label, std::vector<std::string>& families) {
   static constexpr std::array<const char*, 7> kColors{"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                       "#7a5195", "#b8860b", "#444444"};
@@ -163,138 +51,182 @@ const char* family_color(const std::string& label, std::vector<std::string>& fam
   return kColors[static_cast<size_t>(found - families.begin()) % kColors.size()];
 }
 
-struct Series {
+struct Point {
   const SchemeRow* row;
-  double value, low, high;
+  double value, low, high;  // low and high: ends of its bar
 };
 
-// Axis around values, logarithmic if asked for or if they are far apart.
-Axis value_axis(const std::vector<double>& values, bool logarithmic, double from, double to) {
-  const auto [min, max] = std::minmax_element(values.begin(), values.end());
-  if (logarithmic || (*min > 0 && *max / *min > 2.5)) {
-    const double room = std::max(std::pow(*max / *min, 0.09), 1.05);
-    return {*min / room, *max * room, from, to, true};
-  }
-  const double room = std::max(0.12 * (*max - *min), 1e-4 * std::abs(*max));
-  return {*min - room, *max + room, from, to, false};
-}
+struct Panel {
+  std::string title;
+  std::vector<Point> points;
+  double base;       // value of a dashed line; 0: none
+  double cap;        // points beyond it are drawn at the upper edge, with their value
+  bool logarithmic;  // the value axis; the bits' axis always is
+  double x, y;       // upper left corner
+};
 
-std::string panel(const std::string& title, const std::vector<Series>& series, double base,
-                  bool logarithmic, double x0, double y0, std::vector<std::string>& families) {
-  std::string svg = fmt::format(
-      "<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"t\">{}</text>\n"
-      "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" class=\"f\"/>\n",
-      x0, y0 - 10, title, x0, y0, kPlotWidth, kPlotHeight);
-  std::vector<double> bits, values;
-  for (const Series& one : series) {
-    bits.push_back(one.row->bits);
-    values.insert(values.end(), {one.value, one.low, one.high});
-  }
-  if (base > 0) values.push_back(base);
-  if (bits.empty())
-    return svg + fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"n\">nothing to show</text>\n",
-                             x0 + 12, y0 + 24);
-  const auto [min_bits, max_bits] = std::minmax_element(bits.begin(), bits.end());
-  const Axis x{*min_bits / 1.12, *max_bits * 1.25, x0, x0 + kPlotWidth, true};
-  const Axis y = value_axis(values, logarithmic, y0 + kPlotHeight, y0);
+std::string grid(const Panel& panel, const Axis& x, const Axis& y) {
+  const double right = panel.x + kPlotWidth, bottom = panel.y + kPlotHeight;
+  std::string svg;
   for (const double tick : {0.5, 1., 1.5, 2., 3., 4., 5., 6., 8., 10., 12., 16., 24., 32.}) {
     if (tick < x.low || tick > x.high) continue;
     svg += fmt::format(
         "<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{0:.1f}\" y2=\"{2:.1f}\" class=\"g\"/>\n"
-        "<text x=\"{0:.1f}\" y=\"{3:.1f}\" class=\"n m\">{4}</text>\n",
-        x(tick), y0, y0 + kPlotHeight, y0 + kPlotHeight + 16, number(tick));
+        "<text x=\"{0:.1f}\" y=\"{3:.1f}\" class=\"n m\">{4:g}</text>\n",
+        x(tick), panel.y, bottom, bottom + 16, tick);
   }
   for (const double tick : ticks(y))
     svg += fmt::format(
         "<line x1=\"{0:.1f}\" y1=\"{2:.1f}\" x2=\"{1:.1f}\" y2=\"{2:.1f}\" class=\"g\"/>\n"
-        "<text x=\"{3:.1f}\" y=\"{4:.1f}\" class=\"n e\">{5}</text>\n",
-        x0, x0 + kPlotWidth, y(tick), x0 - 7, y(tick) + 4, number(tick));
-  svg +=
-      fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"n m\">measured bits per value</text>\n",
-                  x0 + kPlotWidth / 2, y0 + kPlotHeight + 34);
+        "<text x=\"{3:.1f}\" y=\"{4:.1f}\" class=\"n e\">{5:g}</text>\n",
+        panel.x, right, y(tick), panel.x - 7, y(tick) + 4, tick);
+  return svg + fmt::format(
+                   "<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"n m\">measured bits per value</text>\n",
+                   panel.x + kPlotWidth / 2, bottom + 34);
+}
 
-  // The front: no other scheme is at most as large and more accurate.
-  std::vector<Series> sorted = series;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Series& a, const Series& b) {
+// The line through the points that no other is at most as large as and more accurate than.
+std::string front(const Panel& panel, const Axis& x, const Axis& y,
+                  std::vector<Obstacle>& obstacles) {
+  std::vector<Point> sorted = panel.points;
+  std::stable_sort(sorted.begin(), sorted.end(), [](const Point& a, const Point& b) {
     return a.row->bits != b.row->bits ? a.row->bits < b.row->bits : a.value < b.value;
   });
-  std::string front;
-  std::vector<Obstacle> obstacles;
-  double best = INFINITY, last_x = 0, last_y = 0;
-  for (const Series& one : sorted) {
-    if (one.value >= best) continue;
-    best = one.value;
-    const double to_x = x(one.row->bits), to_y = y(one.value);
+  std::string line;
+  double best = panel.cap, last_x = 0, last_y = 0;
+  for (const Point& point : sorted) {
+    if (point.value >= best) continue;
+    best = point.value;
+    const double to_x = x(point.row->bits), to_y = y(point.value);
     constexpr int kSteps = 24;
-    for (int i = 0; i < kSteps && !front.empty(); ++i)
+    for (int i = 0; i < kSteps && !line.empty(); ++i)
       obstacles.push_back({{last_x + (to_x - last_x) * i / kSteps - 2,
                             last_y + (to_y - last_y) * i / kSteps - 2, 4, 4},
                            0.5});
-    front += fmt::format("{}{:.1f},{:.1f}", front.empty() ? "" : " ", to_x, to_y);
+    line += fmt::format("{}{:.1f},{:.1f}", line.empty() ? "" : " ", to_x, to_y);
     last_x = to_x;
     last_y = to_y;
   }
-  svg += fmt::format("<polyline points=\"{}\" class=\"p\"/>\n", front);
+  return fmt::format("<polyline points=\"{}\" class=\"p\"/>\n", line);
+}
 
-  std::vector<Point> points;
-  for (const Series& one : series)
-    points.push_back(
-        {x(one.row->bits), y(one.value), y(one.low), y(one.high), one.row->label,
-         fmt::format("{}: {:.3f} bits, {:.6g}", one.row->label, one.row->bits, one.value),
-         family_color(one.row->label, families)});
-  if (base > 0) {
-    const std::string name = fmt::format("fp:f32, {:.4g}", base);
-    svg += fmt::format(
-        "<line x1=\"{0:.1f}\" y1=\"{2:.1f}\" x2=\"{1:.1f}\" y2=\"{2:.1f}\" class=\"b\"/>\n"
-        "<text x=\"{3:.1f}\" y=\"{4:.1f}\" class=\"n\">{5}</text>\n",
-        x0, x0 + kPlotWidth, y(base), x0 + 6, y(base) + 15, name);
-    obstacles.push_back({{x0, y(base) - 2, kPlotWidth, 4}, 2});
-    obstacles.push_back(
-        {{x0 + 6, y(base) + 4, kCharWidth * static_cast<double>(name.size()), kLabelHeight}, 4});
-  }
-  const std::vector<Placed> labels =
-      place_labels(points, {x0 + 2, y0 + 2, kPlotWidth - 4, kPlotHeight - 4}, obstacles);
-  for (size_t i = 0; i < points.size(); ++i) {
-    const Point& point = points[i];
-    const Box& box = labels[i].box;
-    if (point.low != point.high)
-      svg += fmt::format(
+std::string base_line(const Panel& panel, const Axis& y, std::vector<Obstacle>& obstacles) {
+  const std::string name = fmt::format("fp:f32, {:.4g}", panel.base);
+  const double at = y(panel.base);
+  obstacles.push_back({{panel.x, at - 2, kPlotWidth, 4}, 2});
+  obstacles.push_back(
+      {{panel.x + 6, at + 4, kLabelCharWidth * static_cast<double>(name.size()), kLabelHeight}, 4});
+  return fmt::format(
+      "<line x1=\"{0:.1f}\" y1=\"{2:.1f}\" x2=\"{1:.1f}\" y2=\"{2:.1f}\" class=\"b\"/>\n"
+      "<text x=\"{3:.1f}\" y=\"{4:.1f}\" class=\"n\">{5}</text>\n",
+      panel.x, panel.x + kPlotWidth, at, panel.x + 6, at + 15, name);
+}
+
+// Bars, dots and names.
+std::string dots(const Panel& panel, const Axis& x, const Axis& y, std::vector<Obstacle> obstacles,
+                 std::vector<std::string>& families) {
+  std::string bars, marks, names;
+  std::vector<LabelledPoint> labelled;
+  for (const Point& point : panel.points) {
+    const bool beyond = point.value > panel.cap;
+    const double at_x = x(point.row->bits);
+    const double at_y = beyond ? panel.y + 10 : y(point.value);
+    labelled.push_back(
+        {at_x, at_y,
+         beyond ? fmt::format("{} ({:.4g})", point.row->label, point.value) : point.row->label});
+    const char* color = family_color(point.row->label, families);
+    if (point.low < point.high && !beyond) {
+      const double top = y(std::min(point.high, y.high)), bottom = y(std::max(point.low, y.low));
+      obstacles.push_back({{at_x - 1, top, 2, bottom - top}, 4});
+      bars += fmt::format(
           "<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{0:.1f}\" y2=\"{2:.1f}\" stroke=\"{3}\" "
           "class=\"w\"/>\n",
-          point.x, point.low, point.high, point.color);
+          at_x, top, bottom, color);
+    }
+    const std::string title = escape(
+        fmt::format("{}: {:.3f} bits, {:.6g}", point.row->label, point.row->bits, point.value));
+    marks += beyond ? fmt::format(
+                          "<path d=\"M{:.1f},{:.1f}l5.5,9.5h-11z\" fill=\"{}\" "
+                          "class=\"d\"><title>{}</title></path>\n",
+                          at_x, at_y - 6, color, title)
+                    : fmt::format(
+                          "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"{}\" "
+                          "class=\"d\"><title>{}</title></circle>\n",
+                          at_x, at_y, color, title);
+  }
+  const std::vector<PlacedLabel> labels = place_labels(
+      labelled, {panel.x + 2, panel.y + 2, kPlotWidth - 4, kPlotHeight - 4}, std::move(obstacles));
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const Box& box = labels[i].box;
     if (labels[i].leader)
-      svg += fmt::format(
-          "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"l\"/>\n", point.x,
-          point.y, std::clamp(point.x, box.x, box.x + box.width), box.y + box.height / 2);
-    svg += fmt::format(
-        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"{}\"><title>{}</title></circle>\n",
-        point.x, point.y, point.color, escape(point.title));
-    svg += fmt::format(
+      bars += fmt::format(
+          "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"l\"/>\n",
+          labelled[i].x, labelled[i].y, std::clamp(labelled[i].x, box.x, box.x + box.width),
+          box.y + box.height / 2);
+    names += fmt::format(
         "<text x=\"{:.1f}\" y=\"{:.1f}\" textLength=\"{:.1f}\" lengthAdjust=\"spacingAndGlyphs\" "
         "fill=\"{}\">{}</text>\n",
-        box.x, box.y + 10.5, box.width, point.color, escape(point.label));
+        box.x, box.y + 10.5, box.width, family_color(labelled[i].label, families),
+        escape(labelled[i].label));
   }
-  return svg;
+  return bars + marks + names;
+}
+
+std::string draw(const Panel& panel, std::vector<std::string>& families) {
+  const std::string svg = fmt::format(
+      "<text x=\"{0:.1f}\" y=\"{1:.1f}\" class=\"t\">{2}</text>\n"
+      "<rect x=\"{0:.1f}\" y=\"{3:.1f}\" width=\"{4:.1f}\" height=\"{5:.1f}\" class=\"f\"/>\n",
+      panel.x, panel.y - 10, panel.title, panel.y, kPlotWidth, kPlotHeight);
+  if (panel.points.empty())
+    return svg + fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"n\">nothing to show</text>\n",
+                             panel.x + 12, panel.y + 24);
+  std::vector<double> bits, values;
+  if (panel.base > 0) values.push_back(panel.base);
+  for (const Point& point : panel.points) {
+    bits.push_back(point.row->bits);
+    for (const double value : {point.value, point.low, point.high})
+      values.push_back(std::min(value, panel.cap));
+  }
+  const auto [min_bits, max_bits] = std::minmax_element(bits.begin(), bits.end());
+  const Axis x{*min_bits / 1.12, *max_bits * 1.25, panel.x, panel.x + kPlotWidth, true};
+  const Axis y = value_axis(values, panel.logarithmic, panel.y + kPlotHeight, panel.y);
+  std::vector<Obstacle> obstacles;
+  const std::string line = front(panel, x, y, obstacles);
+  const std::string dashes = panel.base > 0 ? base_line(panel, y, obstacles) : "";
+  return svg + grid(panel, x, y) + line + dashes +
+         dots(panel, x, y, std::move(obstacles), families);
 }
 
 std::string mode_row(const ModeSummary& mode, double top, std::vector<std::string>& families) {
   const double base = mode.rows.front().ppl;
-  std::vector<Series> ppl, kl;
+  const bool has_base = std::isfinite(base);
+  // Ruined schemes would press all others onto one line.
+  Panel ppl{fmt::format("Perplexity, cache mode {}", mode.mode),
+            {},
+            has_base ? base : 0,
+            has_base ? 1.5 * base : kNoCap,
+            false,
+            kLeft,
+            top + kTop};
+  Panel kl{"Mean KL divergence from fp:f32, nats",
+           {},
+           0,
+           kNoCap,
+           true,
+           kLeft + kPlotWidth + kGap,
+           top + kTop};
   for (const SchemeRow& row : mode.rows) {
     if (row.base) continue;
-    if (std::isfinite(row.ppl)) {
-      const bool whisker = row.delta_ppl_interval && std::isfinite(row.delta_ppl_interval->high);
-      ppl.push_back({&row, row.ppl,
-                     whisker ? std::max(base + row.delta_ppl_interval->low, base * 0.5) : row.ppl,
-                     whisker ? base + row.delta_ppl_interval->high : row.ppl});
-    }
+    const auto& interval = row.delta_ppl_interval;
+    const bool bar =
+        has_base && interval && std::isfinite(interval->low) && std::isfinite(interval->high);
+    if (std::isfinite(row.ppl))
+      ppl.points.push_back({&row, row.ppl, bar ? base + interval->low : row.ppl,
+                            bar ? base + interval->high : row.ppl});
     if (std::isfinite(row.kl_mean) && row.kl_mean > 0)
-      kl.push_back({&row, row.kl_mean, row.kl_mean, row.kl_mean});
+      kl.points.push_back({&row, row.kl_mean, row.kl_mean, row.kl_mean});
   }
-  return panel(fmt::format("Perplexity, cache mode {}", mode.mode), ppl,
-               std::isfinite(base) ? base : 0, false, kLeft, top + kTop, families) +
-         panel("Mean KL divergence from fp:f32, nats", kl, 0, true, kLeft + kPlotWidth + kGap,
-               top + kTop, families);
+  return draw(ppl, families) + draw(kl, families);
 }
 
 }  // namespace
@@ -329,7 +261,8 @@ std::string summary_svg(const Summary& summary) {
   svg += fmt::format(
       "<text x=\"{:.0f}\" y=\"{:.0f}\" class=\"n\">Bits are counted from the cache, scales, zero "
       "points and exact "
-      "windows included. Bars: 95 % paired bootstrap intervals. Line: best at its size.</text>\n",
+      "windows included. Bars: 95 % paired bootstrap intervals. Line: best at its size. Triangles: "
+      "beyond the scale.</text>\n",
       kLeft, height - 12);
   return svg + "</svg>\n";
 }

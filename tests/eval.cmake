@@ -2,6 +2,7 @@
 kvx_test(eval_stats LABEL quick DEPS kvx_eval SOURCES unit/eval_stats_test.cc)
 kvx_test(eval_text LABEL quick DEPS kvx_eval SOURCES unit/eval_text_test.cc)
 kvx_test(eval_store LABEL quick DEPS kvx_eval SOURCES unit/eval_store_test.cc)
+kvx_test(eval_plot LABEL quick DEPS kvx_eval SOURCES unit/eval_plot_test.cc)
 kvx_test(eval_cli LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_cli_test.cc)
 kvx_test(eval_ppl LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_ppl_test.cc)
 foreach(test eval_cli eval_ppl)
