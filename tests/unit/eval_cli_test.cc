@@ -37,6 +37,8 @@ struct Bad {
   std::vector<std::string> says;
 };
 
+void PrintTo(const Bad& bad, std::ostream* out) { *out << bad.name; }
+
 Words good_eval(const Words& more) {
   Words words{"eval",     "--model", "{model}", "--data",   "{text}",
               "--length", "64",      "--out",   "{dir}/run"};
