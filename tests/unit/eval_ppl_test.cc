@@ -357,15 +357,15 @@ TEST_F(Ppl, ThreadsChangeNoValue) {
 TEST_F(Ppl, KilledAtAnyMomentGivesTheSameValues) {
   test::TempDir temp;
   const std::string folder = temp / "run";
-  std::minstd_rand random(20);
+  std::minstd_rand draw(20);
   int kills = 0;
   const int64_t total = 2 * kWindows * static_cast<int64_t>(kSchemes.size());
   while (line_count(folder) < total - 2 && kills < 40) {
-    const int64_t stop_at = line_count(folder) + static_cast<int64_t>(random() % 4);
+    const int64_t stop_at = line_count(folder) + static_cast<int64_t>(draw() % 4);
     test::Process process(command(folder));
     while (process.running() && line_count(folder) < stop_at)
       std::this_thread::sleep_for(std::chrono::microseconds(200));
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 20000));
+    std::this_thread::sleep_for(std::chrono::microseconds(draw() % 20000));
     process.send(SIGKILL);
     if (process.wait() == -SIGKILL) ++kills;
   }
