@@ -98,7 +98,8 @@ class BpeTokenizer : public Tokenizer {
   }
 
   void index_merge(size_t rank) {
-    const auto& [left, right] = spec_.merges[rank];
+    const std::string& left = spec_.merges[rank].first;
+    const std::string& right = spec_.merges[rank].second;
     const auto id_of = [&](const std::string& symbols) {
       const auto bytes = bytes_of_symbols(symbols);
       const auto found = bytes ? by_bytes_.find(*bytes) : by_bytes_.end();
