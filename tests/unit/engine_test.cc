@@ -6,7 +6,6 @@
 
 #include <bit>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <vector>
 
@@ -16,6 +15,7 @@
 #include "sim/num/isa.h"
 #include "sim/num/reduce.h"
 #include "sim/num/rope.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
 namespace kvx::model {
@@ -36,21 +36,16 @@ Tokens some_tokens(int64_t count, uint32_t seed, int64_t vocab) {
 
 class TinyModel {
  public:
-  explicit TinyModel(const test::TinyModelSpec& spec)
-      : dir_(std::filesystem::temp_directory_path() /
-             ("kvx_engine_" + std::to_string(::getpid()) + "_" + std::to_string(++count_))) {
-    std::filesystem::create_directories(dir_);
-    test::write_tiny_model(dir_.string(), spec);
-    checkpoint_ = Checkpoint::open(dir_.string());
+  explicit TinyModel(const test::TinyModelSpec& spec) {
+    test::write_tiny_model(folder_.path(), spec);
+    checkpoint_ = Checkpoint::open(folder_.path().string());
     model_ = std::make_unique<Model>(*checkpoint_);
   }
-  ~TinyModel() { std::filesystem::remove_all(dir_); }
   const Model& model() const { return *model_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
 
  private:
-  static inline int count_ = 0;
-  std::filesystem::path dir_;
+  test::TempDir folder_;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Model> model_;
 };
