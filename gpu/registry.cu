@@ -17,8 +17,8 @@ std::string device_report() {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
     if (i > 0) report += "\n";
-    report += std::string(properties.name) + ", compute capability " + std::to_string(properties.major) +
-              "." + std::to_string(properties.minor) + ", " +
+    report += std::string(properties.name) + ", compute capability " +
+              std::to_string(properties.major) + "." + std::to_string(properties.minor) + ", " +
               std::to_string(properties.totalGlobalMem >> 20) + " MiB";
   }
   return report;

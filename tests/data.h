@@ -1,4 +1,5 @@
-// Development data for tests: the folder named by KVX_DATA, and real checkpoints in the one named by KVX_MODELS.
+// Development data for tests: the folder named by KVX_DATA, and real checkpoints in the one named
+// by KVX_MODELS.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,9 +20,9 @@ inline std::string data_path(const char* variable, const std::string& relative) 
 }  // namespace kvx::test
 
 // Declares `path`, or skips the test saying what is absent.
-#define KVX_NEED_DATA(path, relative)                                         \
-  const std::string path = ::kvx::test::data_path("KVX_DATA", relative);      \
+#define KVX_NEED_DATA(path, relative)                                    \
+  const std::string path = ::kvx::test::data_path("KVX_DATA", relative); \
   if (path.empty()) GTEST_SKIP() << "needs " << relative << " under the folder named by KVX_DATA"
-#define KVX_NEED_MODEL(path, relative)                                        \
-  const std::string path = ::kvx::test::data_path("KVX_MODELS", relative);    \
+#define KVX_NEED_MODEL(path, relative)                                     \
+  const std::string path = ::kvx::test::data_path("KVX_MODELS", relative); \
   if (path.empty()) GTEST_SKIP() << "needs " << relative << " under the folder named by KVX_MODELS"

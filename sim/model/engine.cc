@@ -52,7 +52,8 @@ void check_floating_point_state(int threads) {
 }  // namespace
 
 const char* cache_mode_name(CacheMode mode) {
-  static constexpr std::array<const char*, 4> kNames = {"all", "streamed", "prefill-exact", "context-exact"};
+  static constexpr std::array<const char*, 4> kNames = {"all", "streamed", "prefill-exact",
+                                                        "context-exact"};
   return kNames[static_cast<size_t>(mode)];
 }
 
@@ -68,7 +69,10 @@ struct Engine::Impl {
   Buffer x, normed, q, k, v, attended, gate, up, sin, cos, q_pre, k_pre, logits;
 
   Impl(const Model& m, CacheMode mode_in, int threads_in, NonFinite nonfinite)
-      : model(m.impl()), mode(mode_in), threads(threads_in), attention(mode_in, nonfinite, threads_in) {}
+      : model(m.impl()),
+        mode(mode_in),
+        threads(threads_in),
+        attention(mode_in, nonfinite, threads_in) {}
 
   // packed = the rows of x.
   void pack(const float* rows, int64_t count, int64_t width) {
@@ -109,7 +113,8 @@ void Engine::Impl::embed(std::span<const Chunk> chunks, int64_t rows) {
   for (const Chunk& chunk : chunks) {
     for (const int32_t token : chunk.tokens) {
       if (token < 0 || token >= model.config.vocab)
-        throw environment_error("token id " + std::to_string(token) + " is outside the model's vocabulary of " +
+        throw environment_error("token id " + std::to_string(token) +
+                                " is outside the model's vocabulary of " +
                                 std::to_string(model.config.vocab));
       model.embedding.row(token, {out, static_cast<size_t>(hidden)});
       out += hidden;
@@ -124,7 +129,8 @@ void Engine::Impl::rotary_tables(std::span<const PassChunk> chunks, int64_t rows
   for (const PassChunk& chunk : chunks) {
     parallel_for(threads, chunk.span.count, [&](int64_t i) {
       const int64_t at = (chunk.row + i) * static_cast<int64_t>(half);
-      num::rope_table(model.rope_steps, chunk.span.first + i, {sin.get() + at, half}, {cos.get() + at, half});
+      num::rope_table(model.rope_steps, chunk.span.first + i, {sin.get() + at, half},
+                      {cos.get() + at, half});
     });
   }
 }
@@ -153,7 +159,8 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   parallel_for(threads, rows, [&](int64_t i) {
     const std::span<const float> s(sin.get() + i * half, static_cast<size_t>(half));
     const std::span<const float> co(cos.get() + i * half, static_cast<size_t>(half));
-    for (int64_t head = 0; head < heads; ++head) num::rope_rotate({q.get() + (i * heads + head) * dim, width}, s, co);
+    for (int64_t head = 0; head < heads; ++head)
+      num::rope_rotate({q.get() + (i * heads + head) * dim, width}, s, co);
     for (int64_t head = 0; head < kv_heads; ++head)
       num::rope_rotate({k.get() + (i * kv_heads + head) * dim, width}, s, co);
   });
@@ -192,15 +199,18 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   add_residual(x.get(), h, rows, c.hidden);
 }
 
-Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, int threads, NonFinite nonfinite)
-    : impl_(std::make_unique<Impl>(model, mode, threads > 0 ? threads : omp_get_max_threads(), nonfinite)) {
+Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, int threads,
+               NonFinite nonfinite)
+    : impl_(std::make_unique<Impl>(model, mode, threads > 0 ? threads : omp_get_max_threads(),
+                                   nonfinite)) {
   const ModelConfig& c = model.config();
   for (int64_t layer = 0; layer < c.layers; ++layer) {
-    impl_->caches.push_back(factory({.shape = {.layer = static_cast<int>(layer),
-                                               .kv_heads = static_cast<int>(c.kv_heads),
-                                               .head_dim = static_cast<int>(c.head_dim)},
-                                     .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
-                                     .nonfinite = nonfinite}));
+    impl_->caches.push_back(
+        factory({.shape = {.layer = static_cast<int>(layer),
+                           .kv_heads = static_cast<int>(c.kv_heads),
+                           .head_dim = static_cast<int>(c.head_dim)},
+                 .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
+                 .nonfinite = nonfinite}));
   }
 }
 
@@ -224,11 +234,14 @@ void Engine::close(SeqId seq) {
 
 int64_t Engine::length(SeqId seq) const { return impl_->caches.front()->length(seq); }
 
-const LayerCache& Engine::cache(int layer) const { return *impl_->caches.at(static_cast<size_t>(layer)); }
+const LayerCache& Engine::cache(int layer) const {
+  return *impl_->caches.at(static_cast<size_t>(layer));
+}
 
 void Engine::set_tap(std::function<void(const LayerTap&)> tap) { impl_->tap = std::move(tap); }
 
-void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink, std::span<const int64_t> want) {
+void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink,
+                     std::span<const int64_t> want) {
   Impl& e = *impl_;
   const ModelConfig& c = e.model.config;
   check_floating_point_state(e.threads);
@@ -240,16 +253,19 @@ void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink, std:
     if ((chunk.exact || e.mode == CacheMode::kAll) && first != 0)
       throw std::logic_error("a chunk in mode all or with exact reads must start its sequence");
     if (first + count > c.max_positions)
-      throw environment_error("position " + std::to_string(first + count - 1) + " is beyond the model's " +
-                              std::to_string(c.max_positions) + " positions");
+      throw environment_error("position " + std::to_string(first + count - 1) +
+                              " is beyond the model's " + std::to_string(c.max_positions) +
+                              " positions");
     pass.push_back({{chunk.seq, first, count, chunk.prompt_end}, rows, chunk.exact});
     rows += count;
   }
   e.embed(chunks, rows);
   e.rotary_tables(pass, rows);
-  for (int64_t layer = 0; layer < c.layers; ++layer) e.run_layer(static_cast<int>(layer), pass, rows);
+  for (int64_t layer = 0; layer < c.layers; ++layer)
+    e.run_layer(static_cast<int>(layer), pass, rows);
 
-  constexpr int64_t kLogitRows = 192;  // handed to the sink at a time: one row task of the matrix product
+  constexpr int64_t kLogitRows =
+      192;  // handed to the sink at a time: one row task of the matrix product
   const int64_t wanted = want.empty() ? rows : static_cast<int64_t>(want.size());
   const size_t hidden = static_cast<size_t>(c.hidden);
   float* h = e.normed.reserve(rows * c.hidden);
@@ -258,7 +274,8 @@ void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink, std:
     const int64_t count = std::min(kLogitRows, wanted - first);
     parallel_for(e.threads, count, [&](int64_t i) {
       const int64_t row = want.empty() ? first + i : want[static_cast<size_t>(first + i)];
-      num::rms_norm({e.x.get() + row * c.hidden, hidden}, e.model.final_norm, c.rms_eps, {h + i * c.hidden, hidden});
+      num::rms_norm({e.x.get() + row * c.hidden, hidden}, e.model.final_norm, c.rms_eps,
+                    {h + i * c.hidden, hidden});
     });
     e.pack(h, count, c.hidden);
     e.multiply(e.model.head(), logits);

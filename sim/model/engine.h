@@ -39,8 +39,9 @@ struct Chunk {
   SeqId seq = 0;
   std::span<const int32_t> tokens;
   bool prompt_end = false;
-  bool exact = false;  // attention of this chunk reads K and V exactly as computed (prefill-exact, context-exact); the chunk
-                       // must start its sequence. What it appends is stored as always.
+  bool exact = false;  // attention of this chunk reads K and V exactly as computed (prefill-exact,
+                       // context-exact); the chunk must start its sequence. What it appends is
+                       // stored as always.
 };
 
 // Rows [first, first + count) of the pass (tokens of all chunks in order), logits [count][vocab].
@@ -66,10 +67,11 @@ class Engine {
   void close(SeqId seq);
   int64_t length(SeqId seq) const;
 
-  // One forward pass over any mix of chunks, at most one per sequence. Calls `sink` with consecutive row ranges (of limited
-  // size), in order; `want` selects rows whose logits are needed (empty: all).
-  // In mode kAll a sequence is one pass: its chunk must start it.
-  void forward(std::span<const Chunk> chunks, const LogitsSink& sink, std::span<const int64_t> want = {});
+  // One forward pass over any mix of chunks, at most one per sequence. Calls `sink` with
+  // consecutive row ranges (of limited size), in order; `want` selects rows whose logits are needed
+  // (empty: all). In mode kAll a sequence is one pass: its chunk must start it.
+  void forward(std::span<const Chunk> chunks, const LogitsSink& sink,
+               std::span<const int64_t> want = {});
 
   const LayerCache& cache(int layer) const;
   void set_tap(std::function<void(const LayerTap&)> tap);

@@ -15,7 +15,8 @@ namespace {
 constexpr int64_t kNotAPrefix = -1;
 constexpr size_t kMaxTileRows = 16;
 
-// Rows below the result are sealed, the others up to `rows` exact; kNotAPrefix where the map says anything else.
+// Rows below the result are sealed, the others up to `rows` exact; kNotAPrefix where the map says
+// anything else.
 int64_t sealed_prefix(const ReadMap& map, int64_t rows) {
   int64_t sealed = 0, next = 0;
   for (const RowRange& range : map) {
@@ -30,7 +31,8 @@ int64_t sealed_prefix(const ReadMap& map, int64_t rows) {
 }
 
 // Ascending runs of rows that some map reads in the given way.
-void append_runs(std::span<const ReadMap> maps, Held held, int64_t rows, std::vector<RowRange>& out) {
+void append_runs(std::span<const ReadMap> maps, Held held, int64_t rows,
+                 std::vector<RowRange>& out) {
   std::vector<int64_t> change(static_cast<size_t>(rows + 1));
   for (const ReadMap& map : maps) {
     for (const RowRange& range : map) {
@@ -54,7 +56,8 @@ void append_runs(std::span<const ReadMap> maps, Held held, int64_t rows, std::ve
 
 }  // namespace
 
-void AttentionPass::plan(const LayerCache& cache, const PassChunk& chunk, Side side, SideReads& reads) const {
+void AttentionPass::plan(const LayerCache& cache, const PassChunk& chunk, Side side,
+                         SideReads& reads) const {
   const Span& span = chunk.span;
   const int64_t rows = span.first + span.count;
   reads.rows = rows;
@@ -74,13 +77,14 @@ void AttentionPass::plan(const LayerCache& cache, const PassChunk& chunk, Side s
     const bool whole = chunk.exact || mode_ == CacheMode::kAll;
     reads.sealed_prefix.push_back(sealed_prefix(reads.maps.back(), whole ? rows : query + 1));
   }
-  if (std::ranges::find(reads.sealed_prefix, kNotAPrefix) != reads.sealed_prefix.end()) reads.sealed_prefix.clear();
+  if (std::ranges::find(reads.sealed_prefix, kNotAPrefix) != reads.sealed_prefix.end())
+    reads.sealed_prefix.clear();
   append_runs(reads.maps, Held::kSealed, rows, reads.needed);
   append_runs(reads.maps, Held::kExact, rows, reads.needed);
 }
 
-void AttentionPass::fetch(const LayerCache& cache, const PassChunk& chunk, Side side, ConstRows fresh,
-                          SideReads& reads) const {
+void AttentionPass::fetch(const LayerCache& cache, const PassChunk& chunk, Side side,
+                          ConstRows fresh, SideReads& reads) const {
   reads.heads = fresh.heads;
   reads.stride = (fresh.dim + num::kPanel - 1) / num::kPanel * num::kPanel;
   const size_t floats = static_cast<size_t>(fresh.heads * reads.rows * reads.stride);
@@ -99,14 +103,19 @@ void AttentionPass::fetch(const LayerCache& cache, const PassChunk& chunk, Side 
   }
   parallel_for(threads_, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
     const RowRange& piece = pieces[static_cast<size_t>(i)];
-    const Rows to{reads.row(piece.held, piece.first, 0), piece.count, fresh.heads, fresh.dim,
-                  reads.stride, reads.rows * reads.stride};
+    const Rows to{reads.row(piece.held, piece.first, 0),
+                  piece.count,
+                  fresh.heads,
+                  fresh.dim,
+                  reads.stride,
+                  reads.rows * reads.stride};
     if (!chunk.exact) {
       cache.read(chunk.span.seq, side, piece, to);
       return;
     }
     for (int64_t t = 0; t < piece.count; ++t) {
-      for (int h = 0; h < fresh.heads; ++h) std::copy_n(fresh.row(piece.first + t, h), fresh.dim, to.row(t, h));
+      for (int h = 0; h < fresh.heads; ++h)
+        std::copy_n(fresh.row(piece.first + t, h), fresh.dim, to.row(t, h));
     }
   });
 }
@@ -122,7 +131,8 @@ void AttentionPass::attend_tiles(const PassChunk& chunk, ConstRows q, Rows out) 
     panels_ = num::aligned_floats(panels_capacity_);
   }
   const auto panel_at = [&](Held held, int head, int64_t panel) {
-    return panels_.get() + (held == Held::kSealed ? 0 : side_floats) + (head * panels + panel) * num::kPanel * dim;
+    return panels_.get() + (held == Held::kSealed ? 0 : side_floats) +
+           (head * panels + panel) * num::kPanel * dim;
   };
 
   std::vector<RowRange> packing;  // `first` counts panels, one head each
@@ -194,15 +204,17 @@ void AttentionPass::attend_plain(const PassChunk& chunk, ConstRows q, Rows out) 
       if (k[at] != nullptr && v[at] != nullptr) rows.push_back({t, k[at], v[at]});
     }
     const size_t dim = static_cast<size_t>(q.dim);
-    num::plain::attend({q.row(chunk.row + token, q_head), dim}, rows, {out.row(chunk.row + token, q_head), dim});
+    num::plain::attend({q.row(chunk.row + token, q_head), dim}, rows,
+                       {out.row(chunk.row + token, q_head), dim});
   });
 }
 
-void AttentionPass::run(const LayerCache& cache, std::span<const PassChunk> chunks, ConstRows q, ConstRows k,
-                        ConstRows v, Rows out) {
+void AttentionPass::run(const LayerCache& cache, std::span<const PassChunk> chunks, ConstRows q,
+                        ConstRows k, ConstRows v, Rows out) {
   for (const PassChunk& chunk : chunks) {
     if (cache.traits().query_dependent_read && !chunk.exact) {
-      cache.attend(q.slice(chunk.row, chunk.span.count), {&chunk.span, 1}, out.slice(chunk.row, chunk.span.count));
+      cache.attend(q.slice(chunk.row, chunk.span.count), {&chunk.span, 1},
+                   out.slice(chunk.row, chunk.span.count));
       continue;
     }
     plan(cache, chunk, Side::kK, k_);

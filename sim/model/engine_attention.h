@@ -23,15 +23,17 @@ class AttentionPass {
   AttentionPass(CacheMode mode, NonFinite nonfinite, int threads)
       : mode_(mode), nonfinite_(nonfinite), threads_(threads) {}
 
-  // q [rows][heads][d] and k, v [rows][kv heads][d] of the pass, keys and queries rotated; k and v have been appended to `cache`.
-  // out [rows][heads][d].
-  void run(const LayerCache& cache, std::span<const PassChunk> chunks, ConstRows q, ConstRows k, ConstRows v, Rows out);
+  // q [rows][heads][d] and k, v [rows][kv heads][d] of the pass, keys and queries rotated; k and v
+  // have been appended to `cache`. out [rows][heads][d].
+  void run(const LayerCache& cache, std::span<const PassChunk> chunks, ConstRows q, ConstRows k,
+           ConstRows v, Rows out);
 
  private:
   // One side of the cache as the queries of a chunk read it.
   struct SideReads {
-    std::vector<ReadMap> maps;          // per query
-    std::vector<int64_t> sealed_prefix;  // per query: rows below are read sealed, the rest exact; empty where a map has another form
+    std::vector<ReadMap> maps;           // per query
+    std::vector<int64_t> sealed_prefix;  // per query: rows below are read sealed, the rest exact;
+                                         // empty where a map has another form
     num::AlignedArray<float> sealed, exact;  // [kv heads][rows][stride]
     size_t capacity = 0;
     int heads = 0;  // KV heads
@@ -45,7 +47,8 @@ class AttentionPass {
   };
 
   void plan(const LayerCache& cache, const PassChunk& chunk, Side side, SideReads& reads) const;
-  void fetch(const LayerCache& cache, const PassChunk& chunk, Side side, ConstRows fresh, SideReads& reads) const;
+  void fetch(const LayerCache& cache, const PassChunk& chunk, Side side, ConstRows fresh,
+             SideReads& reads) const;
   void attend_tiles(const PassChunk& chunk, ConstRows q, Rows out);
   void attend_plain(const PassChunk& chunk, ConstRows q, Rows out) const;
 
@@ -53,7 +56,8 @@ class AttentionPass {
   NonFinite nonfinite_;
   int threads_;
   SideReads k_, v_;
-  num::AlignedArray<float> panels_;  // keys for the tiles: sealed, then exact, [kv heads][panels][d][32] each
+  num::AlignedArray<float>
+      panels_;  // keys for the tiles: sealed, then exact, [kv heads][panels][d][32] each
   size_t panels_capacity_ = 0;
   num::AlignedArray<float> scratch_;
   size_t scratch_capacity_ = 0;

@@ -13,20 +13,25 @@ namespace {
 
 bool is_finite(float x) { return x - x == 0.0f; }
 
-[[noreturn]] void refuse_weight(const Checkpoint& checkpoint, const TensorRef& tensor, int64_t row, int64_t column,
-                                float value) {
+[[noreturn]] void refuse_weight(const Checkpoint& checkpoint, const TensorRef& tensor, int64_t row,
+                                int64_t column, float value) {
   throw environment_error(checkpoint.path() + ": tensor '" + tensor.name + "' holds " +
-                          (value != value ? "NaN" : value > 0 ? "+inf" : "-inf") + " at [" + std::to_string(row) +
-                          "][" + std::to_string(column) + "]");
+                          (value != value ? "NaN"
+                           : value > 0    ? "+inf"
+                                          : "-inf") +
+                          " at [" + std::to_string(row) + "][" + std::to_string(column) + "]");
 }
 
-void check_row(const Checkpoint& checkpoint, const TensorRef& tensor, int64_t row, std::span<const float> values) {
+void check_row(const Checkpoint& checkpoint, const TensorRef& tensor, int64_t row,
+               std::span<const float> values) {
   for (size_t i = 0; i < values.size(); ++i) {
-    if (!is_finite(values[i])) refuse_weight(checkpoint, tensor, row, static_cast<int64_t>(i), values[i]);
+    if (!is_finite(values[i]))
+      refuse_weight(checkpoint, tensor, row, static_cast<int64_t>(i), values[i]);
   }
 }
 
-std::vector<float> load_vector(const Checkpoint& checkpoint, const std::string& name, int64_t size) {
+std::vector<float> load_vector(const Checkpoint& checkpoint, const std::string& name,
+                               int64_t size) {
   const TensorRef tensor = checkpoint.tensor(name, 1, size);
   std::vector<float> values(static_cast<size_t>(size));
   read_row(tensor, 0, values);
@@ -35,13 +40,15 @@ std::vector<float> load_vector(const Checkpoint& checkpoint, const std::string& 
 }
 
 // 16-bit formats stay as they are; block formats become binary32.
-num::PackedWeights load_matrix(const Checkpoint& checkpoint, const std::string& name, int64_t rows, int64_t columns) {
+num::PackedWeights load_matrix(const Checkpoint& checkpoint, const std::string& name, int64_t rows,
+                               int64_t columns) {
   const TensorRef tensor = checkpoint.tensor(name, rows, columns);
   const num::WeightType type = tensor.dtype == DType::kF16    ? num::WeightType::kF16
                                : tensor.dtype == DType::kBf16 ? num::WeightType::kBf16
                                                               : num::WeightType::kF32;
   num::PackedWeights packed(rows, columns, type);
-  std::exception_ptr failure;  // of the lowest panel that failed, so that the message does not depend on threads
+  std::exception_ptr
+      failure;  // of the lowest panel that failed, so that the message does not depend on threads
   int64_t failed_panel = packed.panels();
 #pragma omp parallel
   {
@@ -103,7 +110,8 @@ Model::Model(const Checkpoint& checkpoint) : impl_(std::make_unique<Impl>()) {
   }
   m.final_norm = load_vector(checkpoint, "model.norm.weight", c.hidden);
   if (!c.tied) m.untied_head = load_matrix(checkpoint, "lm_head.weight", c.vocab, c.hidden);
-  m.rope_steps = num::rope_steps(static_cast<int>(c.head_dim), c.rope_theta, checkpoint.rope_divisors());
+  m.rope_steps =
+      num::rope_steps(static_cast<int>(c.head_dim), c.rope_theta, checkpoint.rope_divisors());
 }
 
 Model::~Model() = default;

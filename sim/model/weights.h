@@ -20,8 +20,8 @@ struct Model::Impl {
   ModelConfig config;
   num::PackedWeights embedding;  // [vocab][hidden]
   std::vector<LayerWeights> layers;
-  std::vector<float> final_norm;  // [hidden]
-  num::PackedWeights untied_head;  // [vocab][hidden]; empty where tied
+  std::vector<float> final_norm;     // [hidden]
+  num::PackedWeights untied_head;    // [vocab][hidden]; empty where tied
   std::vector<uint64_t> rope_steps;  // [head_dim / 2]
 
   const num::PackedWeights& head() const { return config.tied ? embedding : untied_head; }

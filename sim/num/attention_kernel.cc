@@ -40,9 +40,11 @@ struct Scratch {
   }
 };
 
-// Scores of R queries and one panel of keys: one chain over the head dim (2.1, d <= 512), + 0.0, times the scale.
+// Scores of R queries and one panel of keys: one chain over the head dim (2.1, d <= 512), + 0.0,
+// times the scale.
 template <int R>
-void score_panel(const float* q, const float* panel, int head_dim, float scale, float* scores, int pitch) {
+void score_panel(const float* q, const float* panel, int head_dim, float scale, float* scores,
+                 int pitch) {
   const F32 factor = F32::all(scale);
   for (int c = 0; c < kPanel; c += kTileColumns) {
     F32 acc[R][2];
@@ -83,7 +85,8 @@ float segment_maximum(const float* s, int64_t count) {
   return __builtin_ceilf(best + 0.0f);
 }
 
-// Scores to probabilities in place, +0 from `count` to the segment's end; returns their sum (2.2, 256 values).
+// Scores to probabilities in place, +0 from `count` to the segment's end; returns their sum (2.2,
+// 256 values).
 float probabilities(float* s, int64_t count, float maximum) {
   const F32 m = F32::all(maximum);
   for (int64_t i = 0; i < kSegment; i += kLanes) {
@@ -98,7 +101,8 @@ float probabilities(float* s, int64_t count, float maximum) {
   }
   constexpr int kLaneVectors = 128 / kLanes;
   F32 a[kLaneVectors];
-  for (int v = 0; v < kLaneVectors; ++v) a[v] = F32::load(s + v * kLanes) + F32::load(s + 128 + v * kLanes);
+  for (int v = 0; v < kLaneVectors; ++v)
+    a[v] = F32::load(s + v * kLanes) + F32::load(s + 128 + v * kLanes);
   for (int n = kLaneVectors / 2; n >= 1; n /= 2) {
     for (int v = 0; v < n; ++v) a[v] = a[v] + a[v + n];
   }
@@ -116,10 +120,12 @@ float maximum_of_two(float a, float b) {
   return a > b ? a : b;
 }
 
-// Values that some queries of the tile read sealed and others exact, rows [low, high) of the segment: each row twice, ascending,
-// with a probability of +0 in the version a query does not read (which changes no bit, 2.7).
-void interleave_mixed(const AttentionSides& sides, const AttentionQuery* queries, int count, int64_t first, int64_t low,
-                      int64_t high, int64_t width, const Scratch& scratch) {
+// Values that some queries of the tile read sealed and others exact, rows [low, high) of the
+// segment: each row twice, ascending, with a probability of +0 in the version a query does not read
+// (which changes no bit, 2.7).
+void interleave_mixed(const AttentionSides& sides, const AttentionQuery* queries, int count,
+                      int64_t first, int64_t low, int64_t high, int64_t width,
+                      const Scratch& scratch) {
   for (int64_t t = low; t < high; ++t) {
     const int64_t at = 2 * (t - low);
     const float* sealed = sides.v_sealed + (first + t) * sides.v_stride;
@@ -138,8 +144,8 @@ void interleave_mixed(const AttentionSides& sides, const AttentionQuery* queries
 }
 
 template <int R>
-void attend_queries(const AttentionSides& sides, int head_dim, float scale, const AttentionQuery* queries,
-                    float* base) {
+void attend_queries(const AttentionSides& sides, int head_dim, float scale,
+                    const AttentionQuery* queries, float* base) {
   const Scratch scratch(base, head_dim);
   const int64_t width = padded(head_dim);
   int64_t last = 0, k_low = INT64_MAX, k_high = 0, v_low = INT64_MAX, v_high = 0;
@@ -171,7 +177,8 @@ void attend_queries(const AttentionSides& sides, int head_dim, float scale, cons
         score_panel<R>(scratch.q, sides.k_exact + panel, head_dim, scale, scores, kScorePitch);
       } else {
         score_panel<R>(scratch.q, sides.k_sealed + panel, head_dim, scale, scores, kScorePitch);
-        score_panel<R>(scratch.q, sides.k_exact + panel, head_dim, scale, scratch.exact_scores, kPanel);
+        score_panel<R>(scratch.q, sides.k_exact + panel, head_dim, scale, scratch.exact_scores,
+                       kPanel);
         for (int r = 0; r < R; ++r) {
           for (int64_t j = clamp_rows(queries[r].k_sealed - first - i, kPanel); j < kPanel; ++j)
             scores[r * kScorePitch + j] = scratch.exact_scores[r * kPanel + j];
@@ -204,15 +211,16 @@ void attend_queries(const AttentionSides& sides, int head_dim, float scale, cons
       F32 acc[R][2];
       for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = F32::zero();
       if (sealed_end > 0)
-        multiply_tile<R, kScorePitch, 1>(scratch.scores, sides.v_sealed + first * sides.v_stride + c,
+        multiply_tile<R, kScorePitch, 1>(scratch.scores,
+                                         sides.v_sealed + first * sides.v_stride + c,
                                          sides.v_stride, sealed_end, acc);
       if (sealed_end < exact_begin)
         multiply_tile<R, kMixedPitch, 1>(scratch.mixed_p, scratch.mixed_v + c, width,
                                          2 * (exact_begin - sealed_end), acc);
       if (exact_begin < rows)
         multiply_tile<R, kScorePitch, 1>(scratch.scores + exact_begin,
-                                         sides.v_exact + (first + exact_begin) * sides.v_stride + c, sides.v_stride,
-                                         rows - exact_begin, acc);
+                                         sides.v_exact + (first + exact_begin) * sides.v_stride + c,
+                                         sides.v_stride, rows - exact_begin, acc);
       for (int r = 0; r < R; ++r) {
         if (!sees[r]) continue;
         for (int half = 0; half < 2; ++half) {
@@ -234,9 +242,11 @@ int attention_rows() { return kTileRows; }
 
 int64_t attention_scratch(int head_dim) { return Scratch::floats(head_dim); }
 
-void attention(const AttentionSides& sides, int head_dim, float scale, const AttentionQuery* queries, int count,
-               float* scratch) {
-  with_rows(count, [&](auto rows) { attend_queries<decltype(rows)::kRows>(sides, head_dim, scale, queries, scratch); });
+void attention(const AttentionSides& sides, int head_dim, float scale,
+               const AttentionQuery* queries, int count, float* scratch) {
+  with_rows(count, [&](auto rows) {
+    attend_queries<decltype(rows)::kRows>(sides, head_dim, scale, queries, scratch);
+  });
 }
 
 void key_panel(const float* rows, int64_t stride, int count, int head_dim, float* panel) {
@@ -252,7 +262,8 @@ void key_panel(const float* rows, int64_t stride, int count, int head_dim, float
     }
   }
   for (; i < head_dim; ++i) {
-    for (int r = 0; r < kPanel; ++r) panel[i * kPanel + r] = r < count ? rows[r * stride + i] : 0.0f;
+    for (int r = 0; r < kPanel; ++r)
+      panel[i * kPanel + r] = r < count ? rows[r * stride + i] : 0.0f;
   }
 }
 

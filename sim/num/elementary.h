@@ -1,5 +1,6 @@
-// Elementary functions of the `ieee` arithmetic (ieee.md, section 1): recipes of IEEE operations, each rounded once. The
-// scalar versions are the definition; the span versions are vectorised and equal to them bit for bit.
+// Elementary functions of the `ieee` arithmetic (ieee.md, section 1): recipes of IEEE operations,
+// each rounded once. The scalar versions are the definition; the span versions are vectorised and
+// equal to them bit for bit.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
-// binary16 and bfloat16: encode with round to nearest even, decode exactly. Subnormals, signed zeros and infinities as IEEE
-// says; overflow gives infinity. A NaN encodes to the quiet NaN of its sign with the top payload bits.
+// binary16 and bfloat16: encode with round to nearest even, decode exactly. Subnormals, signed
+// zeros and infinities as IEEE says; overflow gives infinity. A NaN encodes to the quiet NaN of its
+// sign with the top payload bits.
 #pragma once
 
 #include <cstdint>

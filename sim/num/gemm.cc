@@ -15,7 +15,8 @@ namespace {
 constexpr size_t kAlignment = 64;
 
 void* aligned_storage(size_t bytes) {
-  void* p = std::aligned_alloc(kAlignment, std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment));
+  void* p = std::aligned_alloc(
+      kAlignment, std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment));
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
@@ -84,18 +85,22 @@ void PackedInput::set_tile(int64_t t, const float* x, int64_t stride) {
   float* out = data_.get() + t * tile_rows_ * k_;
   const int64_t first = t * tile_rows_;
   const int rows = static_cast<int>(std::min<int64_t>(tile_rows_, m_ - first));
-  const auto pack = tile_rows_ == avx512::gemm_tile_rows() ? avx512::gemm_pack_tile : avx2::gemm_pack_tile;
+  const auto pack =
+      tile_rows_ == avx512::gemm_tile_rows() ? avx512::gemm_pack_tile : avx2::gemm_pack_tile;
   pack(x + first * stride, stride, rows, k_, out);
 }
 
-Gemm::Gemm(const PackedInput& x_in, const PackedWeights& w_in, float* y_in, int64_t stride_in, int threads)
+Gemm::Gemm(const PackedInput& x_in, const PackedWeights& w_in, float* y_in, int64_t stride_in,
+           int threads)
     : x(&x_in), w(&w_in), y(y_in), stride(stride_in) {
-  // A task's rows stay in the second-level cache (about 192 rows of 512 columns) and its panels stream; few rows are cut
-  // along the outputs instead.
+  // A task's rows stay in the second-level cache (about 192 rows of 512 columns) and its panels
+  // stream; few rows are cut along the outputs instead.
   constexpr int64_t kTaskRows = 192;
-  tiles_per_task = std::clamp<int64_t>(kTaskRows / x->tile_rows(), 1, std::max<int64_t>(1, x->tiles()));
+  tiles_per_task =
+      std::clamp<int64_t>(kTaskRows / x->tile_rows(), 1, std::max<int64_t>(1, x->tiles()));
   const int64_t row_tasks = (x->tiles() + tiles_per_task - 1) / tiles_per_task;
-  const int64_t wanted = std::max<int64_t>(1, (int64_t{8} * threads + row_tasks - 1) / std::max<int64_t>(1, row_tasks));
+  const int64_t wanted = std::max<int64_t>(
+      1, (int64_t{8} * threads + row_tasks - 1) / std::max<int64_t>(1, row_tasks));
   panels_per_task = std::max<int64_t>(1, (w->panels() + wanted - 1) / wanted);
 }
 
@@ -108,18 +113,17 @@ void Gemm::run(int64_t task) const {
   const int64_t column_tasks = (w->panels() + panels_per_task - 1) / panels_per_task;
   const int64_t first_tile = task / column_tasks * tiles_per_task;
   const int64_t first_panel = task % column_tasks * panels_per_task;
-  const GemmBlock block{
-      .a = x->tile(0),
-      .first_tile = first_tile,
-      .last_tile = std::min(x->tiles(), first_tile + tiles_per_task),
-      .m = x->m(),
-      .k = x->k(),
-      .w = w->panel(first_panel),
-      .type = w->type(),
-      .panels = std::min(panels_per_task, w->panels() - first_panel),
-      .columns = w->n() - first_panel * kPanel,
-      .y = y + first_panel * kPanel,
-      .stride = stride};
+  const GemmBlock block{.a = x->tile(0),
+                        .first_tile = first_tile,
+                        .last_tile = std::min(x->tiles(), first_tile + tiles_per_task),
+                        .m = x->m(),
+                        .k = x->k(),
+                        .w = w->panel(first_panel),
+                        .type = w->type(),
+                        .panels = std::min(panels_per_task, w->panels() - first_panel),
+                        .columns = w->n() - first_panel * kPanel,
+                        .y = y + first_panel * kPanel,
+                        .stride = stride};
   x->tile_rows() == avx512::gemm_tile_rows() ? avx512::gemm_block(block) : avx2::gemm_block(block);
 }
 

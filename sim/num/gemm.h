@@ -1,5 +1,6 @@
-// Matrix products in the canonical order (ieee.md, 2.1): every output is a dot product in blocks of 512, whatever is computed
-// beside it. Both operands are packed once; the work is cut into independent tasks that a caller may run on any threads.
+// Matrix products in the canonical order (ieee.md, 2.1): every output is a dot product in blocks of
+// 512, whatever is computed beside it. Both operands are packed once; the work is cut into
+// independent tasks that a caller may run on any threads.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +24,8 @@ using AlignedArray = std::unique_ptr<T[], AlignedFree>;
 AlignedArray<std::byte> aligned_bytes(size_t bytes);
 AlignedArray<float> aligned_floats(size_t count);
 
-// W [n][k] as panels [ceil(n/32)][k][32] in the stored type; missing outputs of the last panel are zeros.
+// W [n][k] as panels [ceil(n/32)][k][32] in the stored type; missing outputs of the last panel are
+// zeros.
 class PackedWeights {
  public:
   PackedWeights() = default;
@@ -34,7 +36,8 @@ class PackedWeights {
   WeightType type() const { return type_; }
   int64_t panels() const { return (n_ + kPanel - 1) / kPanel; }
 
-  // Fills panel p from its up to 32 rows of W, row-major [rows][k]. Panels may be filled from different threads.
+  // Fills panel p from its up to 32 rows of W, row-major [rows][k]. Panels may be filled from
+  // different threads.
   void set_panel(int64_t p, const float* rows);
   void set_panel(int64_t p, const uint16_t* rows);  // f16 or bf16 patterns
 
@@ -62,7 +65,8 @@ class PackedInput {
   int64_t tiles() const { return tiles_; }
   int tile_rows() const { return tile_rows_; }
 
-  // Fills tile t from x, row-major with `stride` elements from row to row. Tiles may be filled from different threads.
+  // Fills tile t from x, row-major with `stride` elements from row to row. Tiles may be filled from
+  // different threads.
   void set_tile(int64_t t, const float* x, int64_t stride);
 
   const float* tile(int64_t t) const { return data_.get() + t * tile_rows_ * k_; }

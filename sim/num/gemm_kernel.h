@@ -8,16 +8,16 @@
 namespace kvx::num {
 
 struct GemmBlock {
-  const float* a;      // packed tiles [tiles][k][tile rows]
+  const float* a;  // packed tiles [tiles][k][tile rows]
   int64_t first_tile;
-  int64_t last_tile;   // one past
+  int64_t last_tile;  // one past
   int64_t m;
   int64_t k;
-  const void* w;       // first panel
+  const void* w;  // first panel
   WeightType type;
   int64_t panels;
-  int64_t columns;     // of y from the first panel on
-  float* y;            // row 0, first column of the first panel
+  int64_t columns;  // of y from the first panel on
+  float* y;         // row 0, first column of the first panel
   int64_t stride;
 };
 

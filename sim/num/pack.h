@@ -1,5 +1,5 @@
-// Bit streams of n-bit codes, n = 1..8, little-endian: code i at bits n*i .. n*i+n-1, bit b of the stream is bit b mod 32 of
-// word b div 32; the last word is filled up with zero bits.
+// Bit streams of n-bit codes, n = 1..8, little-endian: code i at bits n*i .. n*i+n-1, bit b of the
+// stream is bit b mod 32 of word b div 32; the last word is filled up with zero bits.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,11 @@
-// Vectors of binary32 and binary64 lanes, and no more than the kernels need. Only for files that are compiled once per instruction
-// set (KVX_ISA is avx2 or avx512): everything here lives in a namespace of that name, so that no AVX-512 code can be linked
-// into the rest. No function here rounds twice or reorders: one method, one IEEE operation per lane.
+// Vectors of binary32 and binary64 lanes, and no more than the kernels need. Only for files that
+// are compiled once per instruction set (KVX_ISA is avx2 or avx512): everything here lives in a
+// namespace of that name, so that no AVX-512 code can be linked into the rest. No function here
+// rounds twice or reorders: one method, one IEEE operation per lane.
 #pragma once
 
-// gcc 12 takes the undefined operands inside its own AVX-512 intrinsics for mistakes (GCC bug 105593).
+// gcc 12 takes the undefined operands inside its own AVX-512 intrinsics for mistakes (GCC bug
+// 105593).
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #ifndef __clang__
@@ -37,7 +39,8 @@ struct F32 {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
   }
   static F32 load_bf16(const uint16_t* p) {
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    const __m512i wide =
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
   }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
@@ -58,7 +61,9 @@ struct F32 {
   friend Mask less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
   friend Mask less_equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ); }
   // yes where the mask is set, else no.
-  static F32 select(Mask mask, F32 yes, F32 no) { return {_mm512_mask_blend_ps(mask, no.v, yes.v)}; }
+  static F32 select(Mask mask, F32 yes, F32 no) {
+    return {_mm512_mask_blend_ps(mask, no.v, yes.v)};
+  }
   static bool any(Mask mask) { return mask != 0; }
   static Mask first(int n) { return static_cast<Mask>((1u << n) - 1u); }
   friend Mask equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
@@ -73,10 +78,13 @@ struct F32 {
   }
   // Sign bit flipped, of zeros and NaN too.
   F32 operator-() const {
-    return {_mm512_castsi512_ps(_mm512_xor_epi32(_mm512_castps_si512(v), _mm512_set1_epi32(INT32_MIN)))};
+    return {_mm512_castsi512_ps(
+        _mm512_xor_epi32(_mm512_castps_si512(v), _mm512_set1_epi32(INT32_MIN)))};
   }
   // Toward +infinity, exact.
-  friend F32 ceil(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)}; }
+  friend F32 ceil(F32 a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)};
+  }
 };
 
 // Lane c of r[i] and lane i of r[c] change places.
@@ -130,20 +138,28 @@ struct U32 {
 
   static U32 all(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
   static U32 load(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }
-  static U32 load_first(const uint32_t* p, int n) { return {_mm512_maskz_loadu_epi32(F32::first(n), p)}; }
+  static U32 load_first(const uint32_t* p, int n) {
+    return {_mm512_maskz_loadu_epi32(F32::first(n), p)};
+  }
   friend U32 operator+(U32 a, U32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
   friend U32 operator-(U32 a, U32 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
   friend U32 operator&(U32 a, U32 b) { return {_mm512_and_si512(a.v, b.v)}; }
   template <int kBits>
-  U32 left() const { return {_mm512_slli_epi32(v, kBits)}; }
+  U32 left() const {
+    return {_mm512_slli_epi32(v, kBits)};
+  }
   template <int kBits>
-  U32 right() const { return {_mm512_srli_epi32(v, kBits)}; }
+  U32 right() const {
+    return {_mm512_srli_epi32(v, kBits)};
+  }
   // As signed integers, rounded to nearest even.
   F32 to_f32() const { return {_mm512_cvtepi32_ps(v)}; }
   // Lanes whose highest bit is set.
   F32::Mask high_bit() const { return _mm512_movepi32_mask(v); }
   // a with its bits flipped where they are set here.
-  F32 flip(F32 a) const { return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), v))}; }
+  F32 flip(F32 a) const {
+    return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), v))};
+  }
 };
 
 #else
@@ -164,7 +180,8 @@ struct F32 {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
   }
   static F32 load_bf16(const uint16_t* p) {
-    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i wide =
+        _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
   }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
@@ -192,7 +209,9 @@ struct F32 {
                                                  _mm256_slli_epi32(_mm256_castps_si256(t.v), 23)))};
   }
   F32 operator-() const { return {_mm256_xor_ps(v, _mm256_set1_ps(-0.0f))}; }
-  friend F32 ceil(F32 a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)}; }
+  friend F32 ceil(F32 a) {
+    return {_mm256_round_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)};
+  }
 };
 
 inline void transpose(F32 (&r)[8]) {
@@ -236,7 +255,9 @@ struct U32 {
   __m256i v;
 
   static U32 all(uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x))}; }
-  static U32 load(const uint32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
+  static U32 load(const uint32_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+  }
   static U32 load_first(const uint32_t* p, int n) {
     return {_mm256_maskload_epi32(reinterpret_cast<const int*>(p), F32::first_lanes(n))};
   }
@@ -244,9 +265,13 @@ struct U32 {
   friend U32 operator-(U32 a, U32 b) { return {_mm256_sub_epi32(a.v, b.v)}; }
   friend U32 operator&(U32 a, U32 b) { return {_mm256_and_si256(a.v, b.v)}; }
   template <int kBits>
-  U32 left() const { return {_mm256_slli_epi32(v, kBits)}; }
+  U32 left() const {
+    return {_mm256_slli_epi32(v, kBits)};
+  }
   template <int kBits>
-  U32 right() const { return {_mm256_srli_epi32(v, kBits)}; }
+  U32 right() const {
+    return {_mm256_srli_epi32(v, kBits)};
+  }
   F32 to_f32() const { return {_mm256_cvtepi32_ps(v)}; }
   F32::Mask high_bit() const { return _mm256_castsi256_ps(_mm256_srai_epi32(v, 31)); }
   F32 flip(F32 a) const { return {_mm256_xor_ps(a.v, _mm256_castsi256_ps(v))}; }

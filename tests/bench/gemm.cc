@@ -1,12 +1,13 @@
-// Matrix products in the canonical order against Eigen's sgemm in the same run: SmolLM2-135M's layer shapes, the same instruction
-// set, 1 and 2 threads. Counters: GFLOP/s. Compare X/canonical with X/eigen.
+// Matrix products in the canonical order against Eigen's sgemm in the same run: SmolLM2-135M's
+// layer shapes, the same instruction set, 1 and 2 threads. Counters: GFLOP/s. Compare X/canonical
+// with X/eigen.
+#include "sim/num/gemm.h"
+
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
 #include <Eigen/Core>
 #include <vector>
-
-#include "sim/num/gemm.h"
 
 namespace {
 
@@ -19,7 +20,11 @@ struct Shape {
   const char* name;
   int64_t n, k;
 };
-constexpr Shape kShapes[] = {{"q_o", 576, 576}, {"k_v", 192, 576}, {"gate_up", 1536, 576}, {"down", 576, 1536}, {"head", 49152, 576}};
+constexpr Shape kShapes[] = {{"q_o", 576, 576},
+                             {"k_v", 192, 576},
+                             {"gate_up", 1536, 576},
+                             {"down", 576, 1536},
+                             {"head", 49152, 576}};
 
 std::vector<float> values(int64_t count, uint32_t seed) {
   std::vector<float> out(static_cast<size_t>(count));
@@ -32,10 +37,10 @@ std::vector<float> values(int64_t count, uint32_t seed) {
 }
 
 void count_flops(benchmark::State& state, int64_t m, const Shape& shape) {
-  state.counters["GFLOP/s"] = benchmark::Counter(
-      static_cast<double>(state.iterations()) * 2e-9 * static_cast<double>(m) * static_cast<double>(shape.n) *
-          static_cast<double>(shape.k),
-      benchmark::Counter::kIsRate);
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * 2e-9 * static_cast<double>(m) *
+                             static_cast<double>(shape.n) * static_cast<double>(shape.k),
+                         benchmark::Counter::kIsRate);
 }
 
 // Packing of the input is inside the timed region, of the weights outside: as in a forward pass.
@@ -43,7 +48,8 @@ void canonical(benchmark::State& state, const Shape& shape, int64_t m, int threa
   const std::vector<float> x = values(m * shape.k, 1);
   const std::vector<float> rows = values(shape.n * shape.k, 2);
   PackedWeights w(shape.n, shape.k, WeightType::kF32);
-  for (int64_t p = 0; p < w.panels(); ++p) w.set_panel(p, rows.data() + p * kvx::num::kPanel * shape.k);
+  for (int64_t p = 0; p < w.panels(); ++p)
+    w.set_panel(p, rows.data() + p * kvx::num::kPanel * shape.k);
   std::vector<float> y(static_cast<size_t>(m * shape.n));
   PackedInput input;
   for (auto _ : state) {
@@ -82,9 +88,14 @@ int main(int argc, char** argv) {
   for (const int64_t m : {512, 2048}) {
     for (const int threads : {1, 2}) {
       for (const Shape& shape : kShapes) {
-        const std::string stem = std::string(shape.name) + "/m" + std::to_string(m) + "/t" + std::to_string(threads);
-        benchmark::RegisterBenchmark((stem + "/canonical").c_str(), canonical, shape, m, threads)->UseRealTime()->Unit(benchmark::kMillisecond);
-        benchmark::RegisterBenchmark((stem + "/eigen").c_str(), eigen, shape, m, threads)->UseRealTime()->Unit(benchmark::kMillisecond);
+        const std::string stem =
+            std::string(shape.name) + "/m" + std::to_string(m) + "/t" + std::to_string(threads);
+        benchmark::RegisterBenchmark((stem + "/canonical").c_str(), canonical, shape, m, threads)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((stem + "/eigen").c_str(), eigen, shape, m, threads)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
       }
     }
   }

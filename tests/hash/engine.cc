@@ -1,5 +1,5 @@
-// Hashes of a transformer's logits: a seeded model that is written here, and a real one of 260 thousand parameters where
-// the development data is at hand.
+// Hashes of a transformer's logits: a seeded model that is written here, and a real one of 260
+// thousand parameters where the development data is at hand.
 #include "tests/hash/engine.h"
 
 #include <cstdlib>
@@ -18,7 +18,8 @@ namespace {
 Hash of_logits(const model::Model& model, const char* scheme, model::CacheMode mode) {
   model::Engine engine(model, ref::factory(Descriptor::parse(scheme)), mode, 2);
   std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < 200; ++i) tokens.push_back(static_cast<int32_t>(i * i * 37 % model.config().vocab));
+  for (int64_t i = 0; i < 200; ++i)
+    tokens.push_back(static_cast<int32_t>(i * i * 37 % model.config().vocab));
   const model::Chunk chunk{.seq = engine.open(), .tokens = tokens};
   Hash hash;
   engine.forward({&chunk, 1}, [&](int64_t, int64_t rows, const float* logits) {
@@ -33,7 +34,8 @@ void lines(Report& report, const std::string& name, const std::filesystem::path&
   const model::Model model(*checkpoint);
   for (const char* scheme : schemes) {
     for (const model::CacheMode mode : {model::CacheMode::kStreamed, model::CacheMode::kAll})
-      report.line(name + "." + scheme + "." + model::cache_mode_name(mode), of_logits(model, scheme, mode));
+      report.line(name + "." + scheme + "." + model::cache_mode_name(mode),
+                  of_logits(model, scheme, mode));
   }
 }
 

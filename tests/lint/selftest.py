@@ -74,7 +74,7 @@ class Sources(unittest.TestCase):
             "#pragma omp parallel for schedule(static)",
             "std::atomic<int64_t> count;",
             "// std::shuffle would not do, nor -ffast-math",
-            "x.rand(); brand(2); operand (3); generator->random();",
+            "x.rand(); brand(2); operand (3); generator->random(); std::minstd_rand random(5); random();",
             '#pragma GCC diagnostic ignored "-Wuninitialized"',
         ]:
             self.assertEqual(list(sources.check("sim/num/a.cc", text)), [], text)

@@ -19,7 +19,7 @@ CODE = EVERYWHERE + [
     (r"\bstd::\w+_distribution\b", "distribution of the standard library: not the same everywhere"),
     (r"\bstd::(random_)?shuffle\b|\branges::shuffle\b", "shuffle of the standard library"),
     (r"\brandom_device\b", "unseeded randomness"),
-    (r"(?<![\w.>:])(std::)?(rand|srand|drand48|lrand48|random)\s*\(", "C library randomness"),
+    (r"(?<![\w.>:])(std::)?((rand|drand48|lrand48)\s*\(\s*\)|srand\s*\()", "C library randomness"),
 ]
 
 

@@ -10,20 +10,13 @@
 #include "sim/num/attention.h"
 #include "sim/num/gemm.h"
 #include "sim/num/isa.h"
+#include "tests/support/isa_test.h"
 #include "tests/support/noise.h"
 
 namespace kvx::num {
 namespace {
 
-class AttentionTileTest : public testing::TestWithParam<Isa> {
- protected:
-  void SetUp() override {
-    if (GetParam() == Isa::kAvx512 && machine_isa() != Isa::kAvx512)
-      GTEST_SKIP() << "no AVX-512 here";
-    set_active_isa(GetParam());
-  }
-  void TearDown() override { set_active_isa(machine_isa()); }
-};
+class AttentionTileTest : public test::IsaTest {};
 
 struct Case {
   int dim;
@@ -122,10 +115,7 @@ TEST_P(AttentionTileTest, TileMaySpanSegmentsAndBorders) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, AttentionTileTest, testing::Values(Isa::kAvx2, Isa::kAvx512),
-                         [](const auto& tested) {
-                           return tested.param == Isa::kAvx2 ? "avx2" : "avx512";
-                         });
+INSTANTIATE_TEST_SUITE_P(Isas, AttentionTileTest, test::kEveryIsa, test::isa_name);
 
 }  // namespace
 }  // namespace kvx::num

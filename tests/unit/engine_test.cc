@@ -1,12 +1,11 @@
-// The engine on a small seeded model: equal to the transformer written out from the definitions, and the same bits at any thread
-// count, batch and chunking, for every cache mode.
+// The engine on a small seeded model: equal to the transformer written out from the definitions,
+// and the same bits at any thread count, batch and chunking, for every cache mode.
 #include "sim/model/engine.h"
 
 #include <gtest/gtest.h>
 
 #include <bit>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <vector>
 
@@ -16,6 +15,7 @@
 #include "sim/num/isa.h"
 #include "sim/num/reduce.h"
 #include "sim/num/rope.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
 namespace kvx::model {
@@ -36,20 +36,16 @@ Tokens some_tokens(int64_t count, uint32_t seed, int64_t vocab) {
 
 class TinyModel {
  public:
-  explicit TinyModel(const test::TinyModelSpec& spec)
-      : dir_(std::filesystem::temp_directory_path() / ("kvx_engine_" + std::to_string(::getpid()) + "_" + std::to_string(++count_))) {
-    std::filesystem::create_directories(dir_);
-    test::write_tiny_model(dir_.string(), spec);
-    checkpoint_ = Checkpoint::open(dir_.string());
+  explicit TinyModel(const test::TinyModelSpec& spec) {
+    test::write_tiny_model(folder_.path(), spec);
+    checkpoint_ = Checkpoint::open(folder_.path().string());
     model_ = std::make_unique<Model>(*checkpoint_);
   }
-  ~TinyModel() { std::filesystem::remove_all(dir_); }
   const Model& model() const { return *model_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
 
  private:
-  static inline int count_ = 0;
-  std::filesystem::path dir_;
+  test::TempDir folder_;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Model> model_;
 };
@@ -81,7 +77,8 @@ std::vector<Logits> run_batch(Engine& engine, const std::vector<Tokens>& batch, 
     for (size_t t = 0; t < batch[i].size(); ++t) owner.emplace_back(i, static_cast<int64_t>(t));
   }
   std::vector<Logits> out(batch.size());
-  for (size_t i = 0; i < batch.size(); ++i) out[i].resize(batch[i].size() * static_cast<size_t>(vocab));
+  for (size_t i = 0; i < batch.size(); ++i)
+    out[i].resize(batch[i].size() * static_cast<size_t>(vocab));
   engine.forward(chunks, [&](int64_t first, int64_t count, const float* logits) {
     for (int64_t r = 0; r < count; ++r) {
       const auto [sequence, token] = owner[static_cast<size_t>(first + r)];
@@ -92,7 +89,8 @@ std::vector<Logits> run_batch(Engine& engine, const std::vector<Tokens>& batch, 
 }
 
 // One sequence in chunks of the given sizes.
-Logits run_chunks(Engine& engine, const Tokens& tokens, const std::vector<int64_t>& sizes, int64_t vocab) {
+Logits run_chunks(Engine& engine, const Tokens& tokens, const std::vector<int64_t>& sizes,
+                  int64_t vocab) {
   Logits out;
   const SeqId seq = engine.open();
   size_t at = 0;
@@ -115,18 +113,21 @@ void expect_same_bits(const Logits& a, const Logits& b, const std::string& what)
 
 CacheFactory scheme(const char* descriptor) { return ref::factory(Descriptor::parse(descriptor)); }
 
-// A decoder of the Llama family, straight from the definitions of `ieee`: one position after another, scalar loops.
+// A decoder of the Llama family, straight from the definitions of `ieee`: one position after
+// another, scalar loops.
 Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
   const ModelConfig& c = checkpoint.config();
   const auto matrix = [&](const std::string& name, int64_t rows, int64_t cols) {
     const TensorRef ref = checkpoint.tensor(name, rows, cols);
     std::vector<float> out(static_cast<size_t>(rows * cols));
-    for (int64_t r = 0; r < rows; ++r) read_row(ref, r, {out.data() + r * cols, static_cast<size_t>(cols)});
+    for (int64_t r = 0; r < rows; ++r)
+      read_row(ref, r, {out.data() + r * cols, static_cast<size_t>(cols)});
     return out;
   };
   const auto multiply = [](const std::vector<float>& w, const std::vector<float>& x) {
     std::vector<float> y(w.size() / x.size());
-    for (size_t i = 0; i < y.size(); ++i) y[i] = num::plain::dot({w.data() + i * x.size(), x.size()}, x);
+    for (size_t i = 0; i < y.size(); ++i)
+      y[i] = num::plain::dot({w.data() + i * x.size(), x.size()}, x);
     return y;
   };
   const auto norm = [&](const std::vector<float>& x, const std::vector<float>& w) {
@@ -138,43 +139,58 @@ Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
   const std::vector<uint64_t> steps = num::rope_steps(static_cast<int>(dim), c.rope_theta, {});
   const std::vector<float> embedding = matrix("model.embed_tokens.weight", c.vocab, c.hidden);
   const std::vector<float> head = c.tied ? embedding : matrix("lm_head.weight", c.vocab, c.hidden);
-  std::map<std::pair<int64_t, size_t>, std::vector<std::vector<float>>> keys, values;  // [layer, head] -> rows
+  std::map<std::pair<int64_t, size_t>, std::vector<std::vector<float>>> keys,
+      values;  // [layer, head] -> rows
   Logits logits;
   for (size_t t = 0; t < tokens.size(); ++t) {
-    std::vector<float> x(embedding.begin() + tokens[t] * c.hidden, embedding.begin() + (tokens[t] + 1) * c.hidden);
+    std::vector<float> x(embedding.begin() + tokens[t] * c.hidden,
+                         embedding.begin() + (tokens[t] + 1) * c.hidden);
     std::vector<float> sin(dim / 2), cos(dim / 2);
     num::rope_table(steps, static_cast<int64_t>(t), sin, cos);
     for (int64_t layer = 0; layer < c.layers; ++layer) {
       const std::string name = "model.layers." + std::to_string(layer) + ".";
       const std::vector<float> h = norm(x, matrix(name + "input_layernorm.weight", 1, c.hidden));
-      std::vector<float> q = multiply(matrix(name + "self_attn.q_proj.weight", c.heads * c.head_dim, c.hidden), h);
-      std::vector<float> k = multiply(matrix(name + "self_attn.k_proj.weight", c.kv_heads * c.head_dim, c.hidden), h);
-      std::vector<float> v = multiply(matrix(name + "self_attn.v_proj.weight", c.kv_heads * c.head_dim, c.hidden), h);
-      for (size_t i = 0; i < static_cast<size_t>(c.heads); ++i) num::rope_rotate({q.data() + i * dim, dim}, sin, cos);
+      std::vector<float> q =
+          multiply(matrix(name + "self_attn.q_proj.weight", c.heads * c.head_dim, c.hidden), h);
+      std::vector<float> k =
+          multiply(matrix(name + "self_attn.k_proj.weight", c.kv_heads * c.head_dim, c.hidden), h);
+      std::vector<float> v =
+          multiply(matrix(name + "self_attn.v_proj.weight", c.kv_heads * c.head_dim, c.hidden), h);
+      for (size_t i = 0; i < static_cast<size_t>(c.heads); ++i)
+        num::rope_rotate({q.data() + i * dim, dim}, sin, cos);
       for (size_t i = 0; i < static_cast<size_t>(c.kv_heads); ++i) {
         num::rope_rotate({k.data() + i * dim, dim}, sin, cos);
-        keys[{layer, i}].emplace_back(k.begin() + static_cast<int64_t>(i * dim), k.begin() + static_cast<int64_t>((i + 1) * dim));
-        values[{layer, i}].emplace_back(v.begin() + static_cast<int64_t>(i * dim), v.begin() + static_cast<int64_t>((i + 1) * dim));
+        keys[{layer, i}].emplace_back(k.begin() + static_cast<int64_t>(i * dim),
+                                      k.begin() + static_cast<int64_t>((i + 1) * dim));
+        values[{layer, i}].emplace_back(v.begin() + static_cast<int64_t>(i * dim),
+                                        v.begin() + static_cast<int64_t>((i + 1) * dim));
       }
       std::vector<float> attended(q.size());
       for (size_t i = 0; i < static_cast<size_t>(c.heads); ++i) {
         const size_t kv = i / static_cast<size_t>(c.heads / c.kv_heads);
         std::vector<num::AttentionRow> rows;
         for (size_t s = 0; s <= t; ++s)
-          rows.push_back({static_cast<int64_t>(s), keys[{layer, kv}][s].data(), values[{layer, kv}][s].data()});
+          rows.push_back({static_cast<int64_t>(s), keys[{layer, kv}][s].data(),
+                          values[{layer, kv}][s].data()});
         num::plain::attend({q.data() + i * dim, dim}, rows, {attended.data() + i * dim, dim});
       }
-      const std::vector<float> o = multiply(matrix(name + "self_attn.o_proj.weight", c.hidden, c.heads * c.head_dim), attended);
+      const std::vector<float> o = multiply(
+          matrix(name + "self_attn.o_proj.weight", c.hidden, c.heads * c.head_dim), attended);
       for (size_t i = 0; i < x.size(); ++i) x[i] = x[i] + o[i];
-      const std::vector<float> f = norm(x, matrix(name + "post_attention_layernorm.weight", 1, c.hidden));
-      const std::vector<float> gate = multiply(matrix(name + "mlp.gate_proj.weight", c.ffn, c.hidden), f);
-      const std::vector<float> up = multiply(matrix(name + "mlp.up_proj.weight", c.ffn, c.hidden), f);
+      const std::vector<float> f =
+          norm(x, matrix(name + "post_attention_layernorm.weight", 1, c.hidden));
+      const std::vector<float> gate =
+          multiply(matrix(name + "mlp.gate_proj.weight", c.ffn, c.hidden), f);
+      const std::vector<float> up =
+          multiply(matrix(name + "mlp.up_proj.weight", c.ffn, c.hidden), f);
       std::vector<float> inner(gate.size());
       num::plain::swiglu(gate, up, inner);
-      const std::vector<float> down = multiply(matrix(name + "mlp.down_proj.weight", c.hidden, c.ffn), inner);
+      const std::vector<float> down =
+          multiply(matrix(name + "mlp.down_proj.weight", c.hidden, c.ffn), inner);
       for (size_t i = 0; i < x.size(); ++i) x[i] = x[i] + down[i];
     }
-    const std::vector<float> row = multiply(head, norm(x, matrix("model.norm.weight", 1, c.hidden)));
+    const std::vector<float> row =
+        multiply(head, norm(x, matrix("model.norm.weight", 1, c.hidden)));
     logits.insert(logits.end(), row.begin(), row.end());
   }
   return logits;
@@ -215,7 +231,8 @@ std::string test_name(std::string name) {
 TEST_P(EngineModeTest, ThreadsAndBatchChangeNothing) {
   const Model& model = small_model().model();
   const int64_t vocab = model.config().vocab;
-  const std::vector<Tokens> batch = {some_tokens(300, 1, vocab), some_tokens(1, 2, vocab), some_tokens(77, 3, vocab)};
+  const std::vector<Tokens> batch = {some_tokens(300, 1, vocab), some_tokens(1, 2, vocab),
+                                     some_tokens(77, 3, vocab)};
   std::vector<Logits> alone;
   for (const Tokens& tokens : batch) {
     Engine engine(model, scheme(GetParam().descriptor), GetParam().mode, 1);
@@ -225,7 +242,8 @@ TEST_P(EngineModeTest, ThreadsAndBatchChangeNothing) {
     Engine engine(model, scheme(GetParam().descriptor), GetParam().mode, threads);
     const std::vector<Logits> together = run_batch(engine, batch, vocab);
     for (size_t i = 0; i < batch.size(); ++i)
-      expect_same_bits(together[i], alone[i], std::to_string(threads) + " threads, sequence " + std::to_string(i));
+      expect_same_bits(together[i], alone[i],
+                       std::to_string(threads) + " threads, sequence " + std::to_string(i));
   }
 }
 
@@ -236,7 +254,8 @@ TEST_P(EngineStreamedTest, OnePassEqualsTokenByToken) {
   Engine engine(model, scheme(GetParam()), CacheMode::kStreamed, 2);
   const Logits one_pass = run_batch(engine, {tokens}, vocab)[0];
   for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{1}, {13, 1, 64, 100}, {128}})
-    expect_same_bits(run_chunks(engine, tokens, sizes, vocab), one_pass, "chunks of " + std::to_string(sizes[0]));
+    expect_same_bits(run_chunks(engine, tokens, sizes, vocab), one_pass,
+                     "chunks of " + std::to_string(sizes[0]));
 }
 
 // The cache's own attend, called token by token, gives the attention output of the pass.
@@ -256,7 +275,8 @@ TEST_P(EngineStreamedTest, OnePassEqualsAppendAndAttendOfTheCache) {
       cache->attend(tap.q.slice(t, 1), {&span, 1}, out_row);
       for (int h = 0; h < tap.q.heads; ++h) {
         for (int j = 0; j < tap.q.dim; ++j)
-          ASSERT_EQ(std::bit_cast<uint32_t>(out_row.row(0, h)[j]), std::bit_cast<uint32_t>(tap.out.row(t, h)[j]))
+          ASSERT_EQ(std::bit_cast<uint32_t>(out_row.row(0, h)[j]),
+                    std::bit_cast<uint32_t>(tap.out.row(t, h)[j]))
               << "layer " << tap.layer << " token " << t << " head " << h << " channel " << j;
       }
     }
@@ -266,18 +286,24 @@ TEST_P(EngineStreamedTest, OnePassEqualsAppendAndAttendOfTheCache) {
   EXPECT_EQ(layers, model.config().layers);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Schemes, EngineModeTest,
-    testing::Values(ModeCase{"fp:f32", CacheMode::kStreamed}, ModeCase{"kivi:k2v2,r32", CacheMode::kStreamed},
-                    ModeCase{"int:k3v2,kaxis=channel,vaxis=channel,g16,sym", CacheMode::kStreamed},
-                    ModeCase{"kivi:k2v2,r32", CacheMode::kAll}, ModeCase{"int:k2v2,kaxis=channel", CacheMode::kAll}),
-    [](const auto& tested) { return test_name(std::string(tested.param.descriptor) + "_" + cache_mode_name(tested.param.mode)); });
+INSTANTIATE_TEST_SUITE_P(Schemes, EngineModeTest,
+                         testing::Values(ModeCase{"fp:f32", CacheMode::kStreamed},
+                                         ModeCase{"kivi:k2v2,r32", CacheMode::kStreamed},
+                                         ModeCase{"int:k3v2,kaxis=channel,vaxis=channel,g16,sym",
+                                                  CacheMode::kStreamed},
+                                         ModeCase{"kivi:k2v2,r32", CacheMode::kAll},
+                                         ModeCase{"int:k2v2,kaxis=channel", CacheMode::kAll}),
+                         [](const auto& tested) {
+                           return test_name(std::string(tested.param.descriptor) + "_" +
+                                            cache_mode_name(tested.param.mode));
+                         });
 
-INSTANTIATE_TEST_SUITE_P(
-    Schemes, EngineStreamedTest,
-    testing::Values("fp:f32", "fp:bf16", "int:k4v3", "int:k3v2,kaxis=channel,vaxis=channel,g16,sym", "kivi:k2v2,r32",
-                    "kivi:k4v2,r0", "kivi:k2v4,r64,profile=paper"),
-    [](const auto& tested) { return test_name(tested.param); });
+INSTANTIATE_TEST_SUITE_P(Schemes, EngineStreamedTest,
+                         testing::Values("fp:f32", "fp:bf16", "int:k4v3",
+                                         "int:k3v2,kaxis=channel,vaxis=channel,g16,sym",
+                                         "kivi:k2v2,r32", "kivi:k4v2,r0",
+                                         "kivi:k2v4,r64,profile=paper"),
+                         [](const auto& tested) { return test_name(tested.param); });
 
 TEST(EngineTest, SchemesChangeTheLogits) {
   const Model& model = small_model().model();
@@ -286,7 +312,8 @@ TEST(EngineTest, SchemesChangeTheLogits) {
   Engine kivi(model, scheme("kivi:k2v2,r32"), CacheMode::kStreamed, 2);
   const Logits a = run_batch(base, {tokens}, model.config().vocab)[0];
   const Logits b = run_batch(kivi, {tokens}, model.config().vocab)[0];
-  // Nothing is sealed for the first 32 queries but V and K are rounded to fp16, later everything older is coded.
+  // Nothing is sealed for the first 32 queries but V and K are rounded to fp16, later everything
+  // older is coded.
   EXPECT_NE(a, b);
 }
 
@@ -311,7 +338,9 @@ TEST(EngineTest, ExactChunksReadNothingFromTheCache) {
   for (const SeqId s : {seq, other}) {
     const Chunk next{s, question, false, false};
     Logits row;
-    coded.forward({&next, 1}, [&](int64_t, int64_t rows, const float* logits) { row.insert(row.end(), logits, logits + rows * vocab); });
+    coded.forward({&next, 1}, [&](int64_t, int64_t rows, const float* logits) {
+      row.insert(row.end(), logits, logits + rows * vocab);
+    });
     answers.push_back(row);
   }
   expect_same_bits(answers[0], answers[1], "fork");
@@ -326,9 +355,16 @@ TEST(EngineTest, GivesOnlyTheWantedRows) {
   const Chunk chunk{engine.open(), tokens, false, false};
   const std::vector<int64_t> want = {3, 49};
   Logits some;
-  engine.forward({&chunk, 1}, [&](int64_t, int64_t rows, const float* logits) { some.insert(some.end(), logits, logits + rows * vocab); }, want);
-  expect_same_bits({some.begin(), some.begin() + vocab}, {all.begin() + 3 * vocab, all.begin() + 4 * vocab}, "row 3");
-  expect_same_bits({some.begin() + vocab, some.end()}, {all.begin() + 49 * vocab, all.end()}, "row 49");
+  engine.forward(
+      {&chunk, 1},
+      [&](int64_t, int64_t rows, const float* logits) {
+        some.insert(some.end(), logits, logits + rows * vocab);
+      },
+      want);
+  expect_same_bits({some.begin(), some.begin() + vocab},
+                   {all.begin() + 3 * vocab, all.begin() + 4 * vocab}, "row 3");
+  expect_same_bits({some.begin() + vocab, some.end()}, {all.begin() + 49 * vocab, all.end()},
+                   "row 49");
 }
 
 TEST(EngineTest, RefusesTokensAndPositionsOutsideTheModel) {

@@ -10,20 +10,13 @@
 #include "sim/num/formats.h"
 #include "sim/num/isa.h"
 #include "sim/num/reduce.h"
+#include "tests/support/isa_test.h"
 #include "tests/support/noise.h"
 
 namespace kvx::num {
 namespace {
 
-class GemmTest : public testing::TestWithParam<Isa> {
- protected:
-  void SetUp() override {
-    if (GetParam() == Isa::kAvx512 && machine_isa() != Isa::kAvx512)
-      GTEST_SKIP() << "no AVX-512 here";
-    set_active_isa(GetParam());
-  }
-  void TearDown() override { set_active_isa(machine_isa()); }
-};
+class GemmTest : public test::IsaTest {};
 
 // y = x W^T through the packed product, tasks in descending order.
 std::vector<float> product(const std::vector<float>& x, int64_t m, const PackedWeights& w,
@@ -97,10 +90,7 @@ TEST_P(GemmTest, KeepsSignsOfZeroAndSubnormals) {
   expect_equal_to_dots(x, m, rows, n, k, product(x, m, w, 1));
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, GemmTest, testing::Values(Isa::kAvx2, Isa::kAvx512),
-                         [](const auto& tested) {
-                           return tested.param == Isa::kAvx2 ? "avx2" : "avx512";
-                         });
+INSTANTIATE_TEST_SUITE_P(Isas, GemmTest, test::kEveryIsa, test::isa_name);
 
 }  // namespace
 }  // namespace kvx::num

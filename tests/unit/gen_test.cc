@@ -164,7 +164,9 @@ TEST(Fill, HeavyHasFewLargeChannelsInEveryHead) {
   for (int head = 0; head < shape.heads; ++head) {
     int large = 0;
     for (int c = 0; c < shape.dim; ++c) {
-      const double channel = rms(x, static_cast<size_t>(head * shape.dim + c), 512);
+      const double channel = rms(
+          x, static_cast<size_t>(head) * static_cast<size_t>(shape.dim) + static_cast<size_t>(c),
+          512);
       EXPECT_LT(channel, 60);
       if (channel > 8) ++large;
     }

@@ -15,6 +15,7 @@
 #include "sim/num/isa.h"
 #include "sim/num/likelihood.h"
 #include "sim/num/reduce.h"
+#include "tests/support/isa_test.h"
 
 namespace kvx::num {
 namespace {
@@ -92,15 +93,8 @@ std::vector<size_t> lengths() {
   return n;
 }
 
-class Simd : public testing::TestWithParam<Isa> {
+class Simd : public test::IsaTest {
  protected:
-  void SetUp() override {
-    if (GetParam() == Isa::kAvx512 && machine_isa() != Isa::kAvx512)
-      GTEST_SKIP() << "no AVX-512 on this machine";
-    set_active_isa(GetParam());
-  }
-  void TearDown() override { set_active_isa(machine_isa()); }
-
   // Calls check(x, y) on two rows of every kind and length.
   template <class Check>
   void on_all_rows(Check check) {
@@ -130,10 +124,7 @@ class Simd : public testing::TestWithParam<Isa> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(, Simd, testing::Values(Isa::kAvx2, Isa::kAvx512),
-                         [](const testing::TestParamInfo<Isa>& param) {
-                           return param.param == Isa::kAvx2 ? "avx2" : "avx512";
-                         });
+INSTANTIATE_TEST_SUITE_P(, Simd, test::kEveryIsa, test::isa_name);
 
 using In = std::span<const float>;
 using Out = std::span<float>;

@@ -108,6 +108,7 @@ std::vector<std::pair<std::string, StoredTensor>> read_safetensors(const MappedF
   }
 
   std::vector<const StoredTensor*> by_place;
+  by_place.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) by_place.push_back(&tensor);
   std::sort(by_place.begin(), by_place.end(), [](const StoredTensor* a, const StoredTensor* b) {
     return std::pair(a->bytes.data(), a->bytes.size()) <

@@ -25,7 +25,7 @@ void require_model(const Gguf& gguf) {
 
 std::vector<std::string> split_patterns(const Gguf& gguf, const std::string& pre) {
   if (pre == "smollm") return {kDigitPattern, kGpt2Pattern};
-  if (pre == "gpt-2" || pre == "default") return {kGpt2Pattern};
+  if (pre == "gpt-2") return {kGpt2Pattern};
   throw file_error(
       gguf.path(),
       fmt::format("key 'tokenizer.ggml.pre' is {}: not supported: missing its split pattern",
