@@ -19,6 +19,9 @@ namespace po = boost::program_options;
 
 constexpr std::array<std::string_view, 2> kWindows{"kept", "none"};
 
+// Rows of all heads that a layout may list: 128 k tokens of 8 heads.
+constexpr int64_t kMaxRows = int64_t{1} << 20;
+
 struct Explained {
   Descriptor scheme;
   CacheConfig config;
@@ -168,8 +171,11 @@ int cmd_explain(const std::vector<std::string>& words) {
       .shape = {0, static_cast<int>(options.integer("kv-heads", 1, 65536)),
                 static_cast<int>(options.integer("head-dim", 1, 65536))},
       .windows = options.choice("windows", kWindows) == "kept" ? Windows::kKept : Windows::kNone};
-  const Explained explained =
-      explain(scheme, config, options.integer("length", 1, int64_t{1} << 24));
+  const int64_t length = options.integer("length", 1, kMaxRows);
+  if (length * config.shape.kv_heads > kMaxRows)
+    throw usage_error(fmt::format("--length {} with --kv-heads {}: more than {} rows", length,
+                                  config.shape.kv_heads, kMaxRows));
+  const Explained explained = explain(scheme, config, length);
   if (options.flag("json")) {
     fmt::print("{}\n", json_text(explain_json(explained), 2));
   } else {

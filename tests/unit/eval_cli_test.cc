@@ -168,6 +168,10 @@ INSTANTIATE_TEST_SUITE_P(
             {"/proc/kvx"}},
         Bad{"ExplainNothing", {"explain"}, 2, {"descriptor"}},
         Bad{"ExplainTwo", {"explain", "int4", "int8"}, 2, {"unexpected word 'int8'"}},
+        Bad{"ExplainTooLong",
+            {"explain", "int4", "--length", "1000000", "--kv-heads", "8"},
+            2,
+            {"--length 1000000", "--kv-heads 8"}},
         Bad{"ExplainHeadDim", {"explain", "kivi:k2v2", "--head-dim", "48"}, 2, {"48"}},
         Bad{"DoctorModel", {"doctor", "--model", "{dir}/absent"}, 3, {"{dir}/absent"}}),
     [](const testing::TestParamInfo<Bad>& param) { return param.param.name; });
