@@ -44,8 +44,7 @@ TEST(CacheAppend, NonFiniteInputIsNamedAndNothingIsAppended) {
   v.values.back() = 65520.0f;
   EXPECT_EQ(append_error(*cache, k, v, spans),
             "layer 3, v, head 1, token 2, channel 31: 65520.000000 is not finite in f16");
-  v.values[static_cast<size_t>((1 * kHeads + 0) * kDim + 7)] =
-      std::numeric_limits<float>::quiet_NaN();
+  v.values[size_t{kHeads} * kDim + 7] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(append_error(*cache, k, v, spans),
             "layer 3, v, head 0, token 41, channel 7: nan is not finite in f16");
   EXPECT_EQ(cache->image(a), image);
