@@ -4,10 +4,11 @@ kvx_test(ref_schemes_test LABEL quick DEPS kvx_ref kvx_gen
   SOURCES unit/ref_cache_test.cc unit/ref_fp_test.cc unit/ref_int_test.cc unit/ref_kivi_test.cc)
 kvx_test(laws_test LABEL quick DEPS kvx_ref kvx_gen rapidcheck SOURCES laws/laws_test.cc)
 
-# The kivi quantizer against NumPy's float16. Python is the one of KVX_PYTHON, else python3; without NumPy the test is skipped.
+# The kivi quantizer against NumPy's float16. Python is the one of KVX_PYTHON, else the first with NumPy; without one the test is
+# skipped.
 add_executable(kivi_groups oracle/kivi_groups.cc)
 target_link_libraries(kivi_groups PRIVATE kvx_ref kvx_gen)
 add_test(NAME oracle.kivi_float16
-  COMMAND sh -c "\"\${KVX_PYTHON:-python3}\" \"$0\" \"$1\" || { status=$?; [ $status = 127 ] && echo skipped: no Python && exit 77; exit $status; }"
-    ${CMAKE_CURRENT_SOURCE_DIR}/oracle/kivi_float16.py $<TARGET_FILE:kivi_groups>)
+  COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/kivi_float16.py
+    $<TARGET_FILE:kivi_groups>)
 set_tests_properties(oracle.kivi_float16 PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
