@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "sim/api/error.h"
+#include "sim/model/buffer.h"
 #include "sim/model/engine_attention.h"
 #include "sim/model/parallel.h"
 #include "sim/model/weights.h"
@@ -17,23 +18,6 @@
 
 namespace kvx::model {
 namespace {
-
-// Grows and never shrinks.
-class Buffer {
- public:
-  float* reserve(int64_t floats) {
-    if (static_cast<size_t>(floats) > capacity_) {
-      data_ = num::aligned_floats(static_cast<size_t>(floats));
-      capacity_ = static_cast<size_t>(floats);
-    }
-    return data_.get();
-  }
-  float* get() const { return data_.get(); }
-
- private:
-  num::AlignedArray<float> data_;
-  size_t capacity_ = 0;
-};
 
 // A library may change the rounding mode or flush subnormals, thread by thread.
 void check_floating_point_state(int threads) {

@@ -87,14 +87,9 @@ void AttentionPass::fetch(const LayerCache& cache, const PassChunk& chunk, Side 
                           ConstRows fresh, SideReads& reads) const {
   reads.heads = fresh.heads;
   reads.stride = (fresh.dim + num::kPanel - 1) / num::kPanel * num::kPanel;
-  const size_t floats = static_cast<size_t>(fresh.heads * reads.rows * reads.stride);
-  if (floats > reads.capacity) {
-    reads.sealed = num::aligned_floats(floats);
-    reads.exact = num::aligned_floats(floats);
-    std::fill_n(reads.sealed.get(), floats, 0.0f);
-    std::fill_n(reads.exact.get(), floats, 0.0f);
-    reads.capacity = floats;
-  }
+  const int64_t floats = fresh.heads * reads.rows * reads.stride;
+  reads.sealed.reserve(floats);
+  reads.exact.reserve(floats);
   std::vector<RowRange> pieces;
   constexpr int64_t kPiece = 256;  // rows that one thread reads at a time
   for (const RowRange& range : reads.needed) {
@@ -126,12 +121,9 @@ void AttentionPass::attend_tiles(const PassChunk& chunk, ConstRows q, Rows out) 
   const int group = q.heads / kv_heads;
   const int64_t panels = (k_.rows + num::kPanel - 1) / num::kPanel;
   const int64_t side_floats = kv_heads * panels * num::kPanel * dim;
-  if (static_cast<size_t>(2 * side_floats) > panels_capacity_) {
-    panels_capacity_ = static_cast<size_t>(2 * side_floats);
-    panels_ = num::aligned_floats(panels_capacity_);
-  }
+  float* const key_panels = panels_.reserve(2 * side_floats);
   const auto panel_at = [&](Held held, int head, int64_t panel) {
-    return panels_.get() + (held == Held::kSealed ? 0 : side_floats) +
+    return key_panels + (held == Held::kSealed ? 0 : side_floats) +
            (head * panels + panel) * num::kPanel * dim;
   };
 
@@ -153,10 +145,7 @@ void AttentionPass::attend_tiles(const PassChunk& chunk, ConstRows q, Rows out) 
   const int tile = num::attention_tile_rows();
   const int64_t tiles = (queries + tile - 1) / tile;
   const int64_t scratch_floats = (num::attention_scratch_floats(dim) + 15) / 16 * 16;
-  if (static_cast<size_t>(scratch_floats * threads_) > scratch_capacity_) {
-    scratch_capacity_ = static_cast<size_t>(scratch_floats * threads_);
-    scratch_ = num::aligned_floats(scratch_capacity_);
-  }
+  float* const scratch = scratch_.reserve(scratch_floats * threads_);
   // The latest queries see most rows: they go first.
   parallel_for(threads_, tiles * kv_heads, [&](int64_t i) {
     const int head = static_cast<int>(i % kv_heads);
@@ -178,7 +167,7 @@ void AttentionPass::attend_tiles(const PassChunk& chunk, ConstRows q, Rows out) 
                                     .v_exact = v_.row(Held::kExact, 0, head),
                                     .v_stride = v_.stride};
     num::attend_tile(sides, dim, {work.data(), static_cast<size_t>(count)},
-                     scratch_.get() + omp_get_thread_num() * scratch_floats);
+                     scratch + omp_get_thread_num() * scratch_floats);
   });
 }
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "sim/api/cache.h"
+#include "sim/model/buffer.h"
 #include "sim/model/engine.h"
-#include "sim/num/gemm.h"
 
 namespace kvx::model {
 
@@ -34,9 +34,8 @@ class AttentionPass {
     std::vector<ReadMap> maps;           // per query
     std::vector<int64_t> sealed_prefix;  // per query: rows below are read sealed, the rest exact;
                                          // empty where a map has another form
-    num::AlignedArray<float> sealed, exact;  // [kv heads][rows][stride]
-    size_t capacity = 0;
-    int heads = 0;  // KV heads
+    Buffer sealed, exact;                // [kv heads][rows][stride]
+    int heads = 0;                       // KV heads
     int64_t rows = 0;
     int64_t stride = 0;
     std::vector<RowRange> needed;  // runs of rows that some query reads sealed or exact
@@ -56,11 +55,8 @@ class AttentionPass {
   NonFinite nonfinite_;
   int threads_;
   SideReads k_, v_;
-  num::AlignedArray<float>
-      panels_;  // keys for the tiles: sealed, then exact, [kv heads][panels][d][32] each
-  size_t panels_capacity_ = 0;
-  num::AlignedArray<float> scratch_;
-  size_t scratch_capacity_ = 0;
+  Buffer panels_;   // keys for the tiles: sealed, then exact, [kv heads][panels][d][32] each
+  Buffer scratch_;  // of the tiles, one part a thread
 };
 
 }  // namespace kvx::model

@@ -5,6 +5,7 @@
 #include "sim/num/elementary_simd.h"
 #include "sim/num/gemm.h"
 #include "sim/num/gemm_simd.h"
+#include "sim/num/kernels.h"
 
 namespace kvx::num::KVX_ISA {
 namespace {
@@ -57,34 +58,6 @@ void score_panel(const float* q, const float* panel, int head_dim, float scale, 
   }
 }
 
-// ceil of the maximum of the first `count` scores, by 2.3.
-float segment_maximum(const float* s, int64_t count) {
-  F32 greatest = F32::all(-__builtin_inff());
-  F32 nan = F32::zero();  // NaN in the lanes that met one
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const int64_t left = count - i;
-    F32 x;
-    if (left >= kLanes) {
-      x = F32::load(s + i);
-    } else {
-      float lanes[kLanes];
-      for (int64_t j = 0; j < kLanes; ++j) lanes[j] = j < left ? s[i + j] : -__builtin_inff();
-      x = F32::load(lanes);
-    }
-    nan = F32::select(is_nan(x), x, nan);
-    greatest = max_x86(greatest, x);
-  }
-  float lanes[kLanes], nans[kLanes];
-  greatest.store(lanes);
-  nan.store(nans);
-  float best = -__builtin_inff();
-  for (int j = 0; j < kLanes; ++j) {
-    if (nans[j] != nans[j]) return nans[j];
-    best = lanes[j] > best ? lanes[j] : best;
-  }
-  return __builtin_ceilf(best + 0.0f);
-}
-
 // Scores to probabilities in place, +0 from `count` to the segment's end; returns their sum (2.2,
 // 256 values).
 float probabilities(float* s, int64_t count, float maximum) {
@@ -99,25 +72,7 @@ float probabilities(float* s, int64_t count, float maximum) {
       F32::zero().store(s + i);
     }
   }
-  constexpr int kLaneVectors = 128 / kLanes;
-  F32 a[kLaneVectors];
-  for (int v = 0; v < kLaneVectors; ++v)
-    a[v] = F32::load(s + v * kLanes) + F32::load(s + 128 + v * kLanes);
-  for (int n = kLaneVectors / 2; n >= 1; n /= 2) {
-    for (int v = 0; v < n; ++v) a[v] = a[v] + a[v + n];
-  }
-  float lanes[kLanes];
-  a[0].store(lanes);
-  for (int h = kLanes / 2; h >= 1; h /= 2) {
-    for (int j = 0; j < h; ++j) lanes[j] = lanes[j] + lanes[j + h];
-  }
-  return lanes[0];
-}
-
-float maximum_of_two(float a, float b) {
-  if (a != a) return a;
-  if (b != b) return b;
-  return a > b ? a : b;
+  return kKernels.sum(s, kSegment);
 }
 
 // Values that some queries of the tile read sealed and others exact, rows [low, high) of the
@@ -148,13 +103,14 @@ void attend_queries(const AttentionSides& sides, int head_dim, float scale,
                     const AttentionQuery* queries, float* base) {
   const Scratch scratch(base, head_dim);
   const int64_t width = padded(head_dim);
+  // From k_low, v_low on some query reads exact rows; below k_high, v_high some reads sealed ones.
   int64_t last = 0, k_low = INT64_MAX, k_high = 0, v_low = INT64_MAX, v_high = 0;
   for (int r = 0; r < R; ++r) {
     const AttentionQuery& query = queries[r];
     for (int i = 0; i < head_dim; ++i) scratch.q[i * R + r] = query.q[i];
     last = query.position > last ? query.position : last;
-    k_low = least(k_low, query.k_sealed);
-    v_low = least(v_low, query.v_sealed);
+    if (query.k_sealed <= query.position) k_low = least(k_low, query.k_sealed);
+    if (query.v_sealed <= query.position) v_low = least(v_low, query.v_sealed);
     k_high = query.k_sealed > k_high ? query.k_sealed : k_high;
     v_high = query.v_sealed > v_high ? query.v_sealed : v_high;
     for (int64_t j = 0; j < width; j += kLanes) F32::zero().store(scratch.out + r * width + j);
@@ -194,9 +150,10 @@ void attend_queries(const AttentionSides& sides, int head_dim, float scale,
         for (int64_t i = 0; i < kSegment; i += kLanes) F32::zero().store(s + i);
         continue;
       }
-      const float m = segment_maximum(s, visible);
+      const float m = __builtin_ceilf(kKernels.max(s, visible));
       const float l = probabilities(s, visible, m);
-      const float next = maximum_of_two(M[r], m);
+      const float maxima[2] = {M[r], m};
+      const float next = kKernels.max(maxima, 2);
       before[r] = num::exp2(M[r] - next);
       now[r] = num::exp2(m - next);
       L[r] = __builtin_fmaf(l, now[r], L[r] * before[r]);

@@ -9,6 +9,8 @@
 #include <Eigen/Core>
 #include <vector>
 
+#include "tests/support/noise.h"
+
 namespace {
 
 using kvx::num::Gemm;
@@ -26,16 +28,6 @@ constexpr Shape kShapes[] = {{"q_o", 576, 576},
                              {"down", 576, 1536},
                              {"head", 49152, 576}};
 
-std::vector<float> values(int64_t count, uint32_t seed) {
-  std::vector<float> out(static_cast<size_t>(count));
-  uint32_t state = seed;
-  for (float& x : out) {
-    state = state * 1664525u + 1013904223u;
-    x = static_cast<float>(static_cast<int32_t>(state) >> 8) * 0x1p-23f;
-  }
-  return out;
-}
-
 void count_flops(benchmark::State& state, int64_t m, const Shape& shape) {
   state.counters["GFLOP/s"] =
       benchmark::Counter(static_cast<double>(state.iterations()) * 2e-9 * static_cast<double>(m) *
@@ -45,8 +37,8 @@ void count_flops(benchmark::State& state, int64_t m, const Shape& shape) {
 
 // Packing of the input is inside the timed region, of the weights outside: as in a forward pass.
 void canonical(benchmark::State& state, const Shape& shape, int64_t m, int threads) {
-  const std::vector<float> x = values(m * shape.k, 1);
-  const std::vector<float> rows = values(shape.n * shape.k, 2);
+  const std::vector<float> x = kvx::test::noise(m * shape.k, 1);
+  const std::vector<float> rows = kvx::test::noise(shape.n * shape.k, 2);
   PackedWeights w(shape.n, shape.k, WeightType::kF32);
   for (int64_t p = 0; p < w.panels(); ++p)
     w.set_panel(p, rows.data() + p * kvx::num::kPanel * shape.k);
@@ -69,8 +61,8 @@ void canonical(benchmark::State& state, const Shape& shape, int64_t m, int threa
 
 void eigen(benchmark::State& state, const Shape& shape, int64_t m, int threads) {
   using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  const std::vector<float> x = values(m * shape.k, 1);
-  const std::vector<float> rows = values(shape.n * shape.k, 2);
+  const std::vector<float> x = kvx::test::noise(m * shape.k, 1);
+  const std::vector<float> rows = kvx::test::noise(shape.n * shape.k, 2);
   const Eigen::Map<const Matrix> a(x.data(), m, shape.k);
   const Eigen::Map<const Matrix> w(rows.data(), shape.n, shape.k);
   Matrix y(m, shape.n);
