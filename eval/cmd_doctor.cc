@@ -2,8 +2,6 @@
 #include <immintrin.h>
 #include <omp.h>
 
-#include <sstream>
-
 #include "eval/build_info.h"
 #include "eval/cli.h"
 #include "eval/number.h"
@@ -95,11 +93,10 @@ int cmd_doctor(const std::vector<std::string>& words) {
   add("help", po::bool_switch(), "this text");
   const Options options(visible, words);
   if (options.flag("help")) {
-    std::ostringstream text;
-    text << "usage: kvx doctor [--model PATH] [--json]\n\n"
-            "This machine and this build, ready to paste into a report.\n\n"
-         << visible;
-    fmt::print("{}", text.str());
+    print_help(
+        "usage: kvx doctor [--model PATH] [--json]\n\n"
+        "This machine and this build, ready to paste into a report.\n\n",
+        visible);
     return 0;
   }
   Json json = machine();

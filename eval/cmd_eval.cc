@@ -1,7 +1,5 @@
 #include <fmt/core.h>
 
-#include <sstream>
-
 #include "eval/cli.h"
 #include "eval/inputs.h"
 #include "eval/interrupt.h"
@@ -35,9 +33,7 @@ int cmd_eval(const std::vector<std::string>& words) {
   const boost::program_options::options_description visible = eval_options();
   const Options options(visible, words);
   if (options.flag("help")) {
-    std::ostringstream text;
-    text << kHelp << visible;
-    fmt::print("{}", text.str());
+    print_help(kHelp, visible);
     return 0;
   }
   const bool quiet = options.flag("quiet");

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <numeric>
-#include <sstream>
 
 #include "eval/cli.h"
 #include "eval/layout_text.h"
@@ -157,11 +156,10 @@ int cmd_explain(const std::vector<std::string>& words) {
   const po::options_description visible = describe();
   const Options options(visible, words, "descriptor");
   if (options.flag("help")) {
-    std::ostringstream text;
-    text << "usage: kvx explain DESCRIPTOR [options]\n\n"
-            "What is sealed when, nominal and exact bits, and where each byte lies.\n\n"
-         << visible;
-    fmt::print("{}", text.str());
+    print_help(
+        "usage: kvx explain DESCRIPTOR [options]\n\n"
+        "What is sealed when, nominal and exact bits, and where each byte lies.\n\n",
+        visible);
     return 0;
   }
   if (!options.has("descriptor"))

@@ -1,7 +1,5 @@
 #include <fmt/core.h>
 
-#include <sstream>
-
 #include "eval/cli.h"
 #include "eval/number.h"
 #include "eval/options.h"
@@ -124,11 +122,10 @@ int cmd_list(const std::vector<std::string>& words) {
                                                                  "this text");
   const Options options(visible, words);
   if (options.flag("help")) {
-    std::ostringstream text;
-    text << "usage: kvx list [--json]\n\nSchemes with their keys, aliases, cache modes and "
-            "tasks.\n\n"
-         << visible;
-    fmt::print("{}", text.str());
+    print_help(
+        "usage: kvx list [--json]\n\nSchemes with their keys, aliases, cache modes and "
+        "tasks.\n\n",
+        visible);
   } else if (options.flag("json")) {
     fmt::print("{}\n", list_json().dump(2));
   } else {

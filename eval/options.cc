@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <sstream>
 
 #include "eval/text_table.h"
 #include "sim/api/descriptor.h"
@@ -81,6 +82,12 @@ std::string Options::choice(const std::string& name,
   const std::string value = text(name);
   check_choice("--" + name, value, choices);
   return value;
+}
+
+void print_help(std::string_view text, const boost::program_options::options_description& visible) {
+  std::ostringstream options;
+  options << visible;
+  fmt::print("{}{}", text, options.str());
 }
 
 void check_choice(std::string_view option, std::string_view value,

@@ -34,6 +34,9 @@ class Options {
   boost::program_options::variables_map values_;
 };
 
+// A verb's help on standard output: `text`, then the options.
+void print_help(std::string_view text, const boost::program_options::options_description& visible);
+
 // `value` must be one of `choices`; else a usage Error naming option, value and the nearest choice.
 void check_choice(std::string_view option, std::string_view value,
                   std::span<const std::string_view> choices);
