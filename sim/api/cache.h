@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/api/artifact.h"
 #include "sim/api/coder.h"
 #include "sim/api/tensor.h"
 
@@ -61,6 +62,7 @@ struct CacheConfig {
   LayerShape shape;
   Windows windows = Windows::kKept;
   NonFinite nonfinite = NonFinite::kRefuse;
+  Artifacts artifacts = nullptr;  // must be set for a descriptor that names one
 };
 
 using SeqId = int32_t;
