@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <queue>
 #include <tuple>
 #include <unordered_map>
@@ -11,6 +12,7 @@
 #include "sim/model/checkpoint/file.h"
 #include "sim/model/tokenizer/added_tokens.h"
 #include "sim/model/tokenizer/byte_alphabet.h"
+#include "sim/model/tokenizer/nfc.h"
 #include "sim/model/tokenizer/splitter.h"
 
 namespace kvx::model {
@@ -45,10 +47,14 @@ class BpeTokenizer : public Tokenizer {
     std::vector<int32_t> ids;
     if (add_bos && adds_bos()) ids.push_back(spec_.bos);
     WordCache cache;
+    std::deque<std::string> normalized;  // what the cache's keys point into, beside `text`
     added_.for_each_segment(text, parse_special, [&](std::string_view segment, int32_t added) {
       if (added != kNone) {
         ids.push_back(added);
         return;
+      }
+      if (auto nfc = spec_.nfc ? to_nfc(segment) : std::nullopt) {
+        segment = normalized.emplace_back(std::move(*nfc));
       }
       for (const std::string_view piece : splitter_.split(segment)) {
         auto [at, fresh] = cache.try_emplace(piece);

@@ -24,6 +24,7 @@ struct BpeSpec {
   std::vector<std::string> tokens;  // by id; in the byte alphabet, but for added tokens
   std::vector<std::pair<std::string, std::string>> merges;  // first merge first
   std::vector<AddedToken> added;
+  bool nfc = false;  // text between added tokens is normalised to form C before it is split
   std::vector<std::string> split_patterns;
   std::optional<int32_t> unknown;  // for bytes that have no token; without it they are left out
   bool ignore_merges = false;      // a piece that is a token as a whole is not merged

@@ -23,9 +23,27 @@ void require_model(const Gguf& gguf) {
                                printable(model), missing));
 }
 
-std::vector<std::string> split_patterns(const Gguf& gguf, const std::string& pre) {
-  if (pre == "smollm") return {kDigitPattern, kGpt2Pattern};
-  if (pre == "gpt-2") return {kGpt2Pattern};
+// What a name in tokenizer.ggml.pre stands for: the steps that the family's own tokenizer takes.
+void read_pre(const Gguf& gguf, const std::string& pre, BpeSpec& spec) {
+  if (pre == "gpt-2") {
+    spec.split_patterns = {kGpt2Pattern};
+    return;
+  }
+  if (pre == "smollm") {
+    spec.split_patterns = {kDigitPattern, kGpt2Pattern};
+    return;
+  }
+  if (pre == "qwen2") {
+    spec.nfc = true;
+    spec.split_patterns = {kQwen2Pattern};
+    return;
+  }
+  if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
+    spec.split_patterns = {kLlama3Pattern};
+    spec.ignore_merges = true;
+    spec.add_bos = true;
+    return;
+  }
   throw file_error(
       gguf.path(),
       fmt::format("key 'tokenizer.ggml.pre' is {}: not supported: missing its split pattern",
@@ -94,7 +112,7 @@ std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::string& path) {
   BpeSpec spec;
   spec.source = path;
   const std::string pre = gguf.string("tokenizer.ggml.pre");
-  spec.split_patterns = split_patterns(gguf, pre);
+  read_pre(gguf, pre, spec);
   for (const std::string_view token : gguf.strings("tokenizer.ggml.tokens"))
     spec.tokens.emplace_back(token);
   const std::vector<std::string_view> merges = gguf.strings("tokenizer.ggml.merges");
@@ -102,7 +120,7 @@ std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::string& path) {
   spec.added = read_added(gguf, spec.tokens);
   spec.bos = read_id(gguf, "tokenizer.ggml.bos_token_id", spec.tokens.size());
   spec.eos = read_id(gguf, "tokenizer.ggml.eos_token_id", spec.tokens.size());
-  spec.add_bos = gguf.boolean("tokenizer.ggml.add_bos_token", false);
+  spec.add_bos = gguf.boolean("tokenizer.ggml.add_bos_token", spec.add_bos);
   if (gguf.boolean("tokenizer.ggml.add_eos_token", false)) {
     throw file_error(
         path,
