@@ -1,4 +1,4 @@
-// Unicode normalisation form C (Unicode Standard Annex 15).
+// Unicode normalisation form C (Unicode Standard Annex 15), as of Unicode 9.
 #pragma once
 
 #include <optional>
@@ -7,9 +7,9 @@
 
 namespace kvx::model {
 
-// The text in form C, absent where well-formed UTF-8 `text` is in it already. Code points newer
-// than utf8proc's tables (Unicode 15 in 2.8) stay as they are. Takes n log n steps, also for a
-// long run of combining marks.
+// Form C of well-formed UTF-8; absent where `text` is in it already. Code points newer than Unicode
+// 9 neither combine nor decompose: the tables of Hugging Face's `tokenizers` are of that version,
+// and ids depend on them. Takes n log n steps, also for a long run of combining marks.
 std::optional<std::string> to_nfc(std::string_view text);
 
 }  // namespace kvx::model
