@@ -12,6 +12,10 @@ kvx_test(model_sweep LABEL quick DEPS kvx_tiny_model SOURCES unit/model_sweep_te
 kvx_test(model_tokenizer LABEL quick DEPS kvx_tiny_model nlohmann_json::nlohmann_json
   SOURCES unit/model_tokenizer_test.cc)
 
-# Writes token ids for tests/oracle/compare_tokens.py.
+# Lines of text that tokenizers are compared on.
+add_library(kvx_text_lines STATIC support/text_lines.cc)
+target_link_libraries(kvx_text_lines PUBLIC kvx_files PRIVATE kvx_gen)
+
+# Writes those lines and their ids for tests/oracle/token_ids.py.
 add_executable(kvx_tokens oracle/tokens.cc)
-target_link_libraries(kvx_tokens PRIVATE kvx_files)
+target_link_libraries(kvx_tokens PRIVATE kvx_files kvx_text_lines)

@@ -9,14 +9,9 @@
 #include <vector>
 
 #include "sim/model/tokenizer.h"
+#include "sim/model/tokenizer/added_tokens.h"
 
 namespace kvx::model {
-
-struct AddedToken {
-  int32_t id = 0;
-  std::string text;      // matched as it is, before the text is split
-  bool special = false;  // matched only if asked for
-};
 
 // What a file says about a tokenizer, whatever its format.
 struct BpeSpec {

@@ -75,8 +75,12 @@ std::vector<AddedToken> read_added(const Gguf& gguf, const std::vector<std::stri
                        fmt::format("key '{}[{}]' is {}, not 1 to 6", kKey, id, types[id]));
     }
     const bool special = types[id] == kControl || types[id] == kUnknown;
-    if (special || types[id] == kUserDefined)
-      added.push_back({static_cast<int32_t>(id), tokens[id], special});
+    if (!special && types[id] != kUserDefined) continue;
+    if (find_invalid_utf8(tokens[id]) != std::string::npos) {
+      throw file_error(gguf.path(), fmt::format("key 'tokenizer.ggml.tokens[{}]' is {}, not UTF-8",
+                                                id, printable(tokens[id])));
+    }
+    added.push_back({.id = static_cast<int32_t>(id), .text = tokens[id], .special = special});
   }
   return added;
 }

@@ -5,15 +5,13 @@
 #include <system_error>
 
 #include "sim/model/checkpoint/file.h"
-#include "sim/model/checkpoint/json.h"
 #include "sim/model/checkpoint/sha256.h"
 #include "sim/model/tokenizer/added_tokens.h"
 #include "sim/model/tokenizer/loaders.h"
+#include "sim/model/tokenizer/tokenizer_config.h"
 
 namespace kvx::model {
 namespace {
-
-constexpr size_t kMaxConfig = size_t{16} << 20;
 
 void check(const sentencepiece::util::Status& status, const std::string& file) {
   if (!status.ok()) throw file_error(file, fmt::format("sentencepiece: {}", status.ToString()));
@@ -24,23 +22,15 @@ std::vector<AddedToken> special_pieces(const sentencepiece::SentencePieceProcess
   std::vector<AddedToken> out;
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     if (processor.IsControl(id) || processor.IsUnknown(id))
-      out.push_back({id, processor.IdToPiece(id), true});
+      out.push_back({.id = id, .text = processor.IdToPiece(id), .special = true});
   }
   return out;
 }
 
-// Llama's tokenizers begin with BOS unless the folder says otherwise.
-bool read_add_bos(const std::string& folder) {
-  const std::string path = (std::filesystem::path(folder) / "tokenizer_config.json").string();
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return true;
-  const nlohmann::json object = read_json_object(path, kMaxConfig);
-  return JsonFields(object, path).boolean("add_bos_token", true);
-}
-
 class SentencePieceTokenizer : public Tokenizer {
  public:
-  explicit SentencePieceTokenizer(const std::string& folder) : add_bos_(read_add_bos(folder)) {
+  explicit SentencePieceTokenizer(const std::string& folder)
+      : add_bos_(read_tokenizer_config(folder).add_bos.value_or(true)) {
     const MappedFile file((std::filesystem::path(folder) / "tokenizer.model").string());
     path_ = file.path();
     if (file.text().empty()) throw file_error(path_, "has 0 bytes");
