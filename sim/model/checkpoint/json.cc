@@ -86,6 +86,15 @@ Error JsonFields::wrong(const std::string& key, const std::string& expected) con
                                 printable(object_.at(key).dump(-1, ' ', true, replace)), expected));
 }
 
+Error JsonFields::unsupported(const std::string& key, const std::string& missing) const {
+  const json& value = object_.at(key);
+  const auto replace = json::error_handler_t::replace;
+  const std::string text =
+      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, replace);
+  return file_error(file_, fmt::format("{} {} is not supported: missing {}",
+                                       printable(prefix_ + key), printable(text), missing));
+}
+
 int64_t JsonFields::integer(const std::string& key, std::optional<int64_t> fallback,
                             int64_t low) const {
   if (fallback && find(key) == nullptr) return *fallback;
