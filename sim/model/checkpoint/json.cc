@@ -87,12 +87,10 @@ Error JsonFields::wrong(const std::string& key, const std::string& expected) con
 }
 
 Error JsonFields::unsupported(const std::string& key, const std::string& missing) const {
-  const json& value = object_.at(key);
   const auto replace = json::error_handler_t::replace;
-  const std::string text =
-      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, replace);
-  return file_error(file_, fmt::format("{} {} is not supported: missing {}",
-                                       printable(prefix_ + key), printable(text), missing));
+  return file_error(
+      file_, fmt::format("field {} is {}: not supported: missing {}", printable(prefix_ + key),
+                         printable(object_.at(key).dump(-1, ' ', true, replace)), missing));
 }
 
 int64_t JsonFields::integer(const std::string& key, std::optional<int64_t> fallback,
