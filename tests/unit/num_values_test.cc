@@ -168,6 +168,30 @@ TEST(CheckValues, RopeStepsOfLlama3Scaling) {
   EXPECT_EQ(steps[40], 0x00005b8950f3fa4dull);  // divided by 8
 }
 
+// GGUF files of Llama 3 hold what its scaling divides by, rounded to binary32.
+TEST(CheckValues, Llama3ScalingIsNearItsDivisors) {
+  const RopeScaling llama3{
+      .rule = RopeScaling::Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 8192};
+  const std::vector<uint64_t> scaled = rope_steps(128, 5e5, {}, llama3);
+  const std::vector<uint64_t> plain = rope_steps(128, 5e5, {});
+  std::vector<float> divisors;
+  for (size_t i = 0; i < plain.size(); ++i)
+    divisors.push_back(
+        static_cast<float>(static_cast<double>(plain[i]) / static_cast<double>(scaled[i])));
+  const std::vector<uint64_t> divided = rope_steps(128, 5e5, divisors);
+  int between = 0;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const double step = static_cast<double>(scaled[i]);
+    EXPECT_LE(std::fabs(static_cast<double>(divided[i]) - step), step * 0x1p-23) << i;
+    if (divisors[i] == 1 || divisors[i] == 8) {
+      EXPECT_EQ(divided[i], scaled[i]) << i;
+    } else {
+      ++between;
+    }
+  }
+  EXPECT_GT(between, 2);
+}
+
 TEST(CheckValues, LinearScalingDividesTheInverseFrequencies) {
   const RopeScaling linear{.rule = RopeScaling::Rule::kLinear, .factor = 8};
   EXPECT_EQ(rope_steps(128, 5e5, {}, linear)[40], 0x00005b8950f3fa4dull);
