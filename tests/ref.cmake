@@ -1,7 +1,8 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
 kvx_test(api_descriptor_test LABEL quick DEPS kvx_api rapidcheck SOURCES unit/api_descriptor_test.cc)
 kvx_test(ref_schemes_test LABEL quick DEPS kvx_ref kvx_gen
-  SOURCES unit/ref_cache_test.cc unit/ref_fp_test.cc unit/ref_int_test.cc unit/ref_kivi_test.cc)
+  SOURCES unit/ref_cache_test.cc unit/ref_fp_test.cc unit/ref_fp8_test.cc unit/ref_ggml_test.cc unit/ref_int_test.cc
+    unit/ref_kivi_test.cc)
 kvx_test(laws_test LABEL quick DEPS kvx_ref kvx_gen rapidcheck SOURCES laws/laws_test.cc)
 
 # The kivi quantizer against NumPy's float16. Python is the one of KVX_PYTHON, else the first with NumPy; without one the test is
