@@ -92,6 +92,9 @@ class StaticCoder final : public Fp8Coder {
   void canonical(std::span<const std::byte> in, CanonicalBlock& out) const override {
     canonical_codes(in, out);
   }
+  void from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const override {
+    std::memcpy(out.data(), in.codes.data(), size());
+  }
 
  private:
   float scale_;
@@ -132,6 +135,10 @@ class TokenCoder final : public Fp8Coder {
     out.scale_dtype = "F32";
     out.scale.resize(1);
     std::memcpy(out.scale.data(), &in[size()], 4);
+  }
+  void from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const override {
+    std::memcpy(out.data(), in.codes.data(), size());
+    std::memcpy(&out[size()], in.scale.data(), 4);
   }
 
  private:

@@ -179,6 +179,23 @@ class GgmlCoder final : public BlockCoder {
     }
     for (const std::byte byte : in) out.packed.push_back(std::to_integer<uint32_t>(byte));
   }
+  void from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const override {
+    for (size_t i = 0; i < blocks(); ++i) {
+      Block block;
+      block.d = static_cast<uint16_t>(in.scale[i]);
+      if (format_.has_minimum) block.m = static_cast<uint16_t>(in.zero[i]);
+      for (size_t j = 0; j < kBlock; ++j) {
+        const size_t channel = i * kBlock + j;
+        if (in.codes[channel] >> format_.bits != 0) {
+          throw environment_error("token 0, channel " + std::to_string(channel) + ": code " +
+                                  std::to_string(in.codes[channel]) + " has more than " +
+                                  std::to_string(format_.bits) + " bits");
+        }
+        block.code[j] = in.codes[channel];
+      }
+      store(block, out.subspan(i * format_.bytes(), format_.bytes()));
+    }
+  }
 
  private:
   size_t blocks() const { return static_cast<size_t>(dim_) / kBlock; }

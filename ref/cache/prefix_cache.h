@@ -79,6 +79,7 @@ class PrefixCache final : public LayerCache {
   std::vector<LayoutEntry> layout(int64_t length) const override;
   std::string policy(Side side) const override { return scheme(side).rule.sentence; }
   void export_to(SeqId seq, const Sink& sink) const override;
+  SeqId import_from(int64_t length, const TensorSource& source) override;
 
  private:
   static constexpr std::array kSides = {Side::kK, Side::kV};
@@ -115,6 +116,10 @@ class PrefixCache final : public LayerCache {
   int64_t row_bytes() const { return config_.shape.head_dim * element_bytes_; }
   int64_t token_bytes() const { return config_.shape.kv_heads * row_bytes(); }
   ByteCount count(Side side, int64_t length) const;
+
+  // Of import_from: the bytes of sealed blocks, of exact rows.
+  std::vector<std::byte> import_blocks(Side side, int64_t length, const TensorSource& source) const;
+  std::vector<std::byte> import_rows(Side side, int64_t length, const TensorSource& source) const;
 
   Traits traits_;
   CacheConfig config_;

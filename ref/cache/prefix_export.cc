@@ -1,18 +1,11 @@
 // PrefixCache: canonical logical tensors.
 #include <algorithm>
-#include <cstring>
 
+#include "ref/cache/elements.h"
 #include "ref/cache/prefix_cache.h"
 
 namespace kvx::ref {
 namespace {
-
-size_t dtype_bytes(const std::string& dtype) {
-  if (dtype == "U8") return 1;
-  if (dtype == "F16") return 2;
-  if (dtype == "F32" || dtype == "I32") return 4;
-  throw std::logic_error("dtype " + dtype);
-}
 
 // A tensor of stored bit patterns.
 class Patterns {
@@ -25,11 +18,7 @@ class Patterns {
 
   // Values `at`, at + 1, ...: the low bytes of the patterns.
   void put(int64_t at, std::span<const uint32_t> patterns) {
-    std::byte* to = bytes_.data() + static_cast<size_t>(at) * width_;
-    for (const uint32_t pattern : patterns) {
-      std::memcpy(to, &pattern, width_);
-      to += width_;
-    }
+    store_patterns(patterns, width_, bytes_.data() + static_cast<size_t>(at) * width_);
   }
 
  private:
