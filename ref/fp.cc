@@ -28,8 +28,14 @@ class FpCoder final : public BlockCoder {
   void decode(std::span<const std::byte> in, std::span<float> x) const override {
     load_elements(type_, in.data(), x);
   }
-  // There are neither codes nor metadata: the decoded values say all.
-  void canonical(std::span<const std::byte>, CanonicalBlock& out) const override { out = {}; }
+  void canonical(std::span<const std::byte> in, CanonicalBlock& out) const override {
+    out = {};
+    out.values.resize(static_cast<size_t>(dim_));
+    decode(in, out.values);
+  }
+  void from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const override {
+    encode(in.values, out);
+  }
 
  private:
   InputType type_;

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "sim/api/error.h"
 #include "sim/num/pack.h"
 
 namespace kvx::ref {
@@ -48,19 +49,24 @@ size_t GroupedCoder::metadata_offset(int group) const {
 void GroupedCoder::encode(std::span<const float> x, std::span<std::byte> out) const {
   const auto g = static_cast<size_t>(format_.group);
   std::vector<float> values(g);
-  std::vector<uint32_t> words(static_cast<size_t>(words_));
+  std::vector<uint32_t> words;
   GroupCode code;
   code.codes.resize(g);
   for (int group = 0; group < groups(); ++group) {
     for (int i = 0; i < format_.group; ++i) values[static_cast<size_t>(i)] = x[index(group, i)];
     encode_group(values, code);
-    num::pack_codes(code.codes, format_.bits, words);
-    std::memcpy(&out[static_cast<size_t>(group) * 4 * words.size()], words.data(),
-                4 * words.size());
-    const size_t at = metadata_offset(group);
-    std::memcpy(&out[at], &code.scale, 2);
-    if (format_.has_zero) std::memcpy(&out[at + 2 * static_cast<size_t>(groups())], &code.zero, 2);
+    store(code, group, words, out);
   }
+}
+
+void GroupedCoder::store(const GroupCode& code, int group, std::vector<uint32_t>& words,
+                         std::span<std::byte> out) const {
+  words.resize(static_cast<size_t>(words_));
+  num::pack_codes(code.codes, format_.bits, words);
+  std::memcpy(&out[static_cast<size_t>(group) * 4 * words.size()], words.data(), 4 * words.size());
+  const size_t at = metadata_offset(group);
+  std::memcpy(&out[at], &code.scale, 2);
+  if (format_.has_zero) std::memcpy(&out[at + 2 * static_cast<size_t>(groups())], &code.zero, 2);
 }
 
 void GroupedCoder::load(std::span<const std::byte> in, int group, std::vector<uint32_t>& words,
@@ -100,6 +106,29 @@ void GroupedCoder::canonical(std::span<const std::byte> in, CanonicalBlock& out)
     out.scale.push_back(code.scale);
     if (format_.has_zero) out.zero.push_back(code.zero);
     if (format_.official_words) out.packed.insert(out.packed.end(), words.begin(), words.end());
+  }
+}
+
+void GroupedCoder::from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const {
+  std::vector<uint32_t> words;
+  GroupCode code;
+  code.codes.resize(static_cast<size_t>(format_.group));
+  for (int group = 0; group < groups(); ++group) {
+    for (int i = 0; i < format_.group; ++i) {
+      const size_t at = index(group, i);
+      if (in.codes[at] >> format_.bits != 0) {
+        const auto dim = static_cast<size_t>(format_.dim);
+        throw environment_error("token " + std::to_string(at / dim) + ", channel " +
+                                std::to_string(at % dim) + ": code " +
+                                std::to_string(in.codes[at]) + " has more than " +
+                                std::to_string(format_.bits) + " bits");
+      }
+      code.codes[static_cast<size_t>(i)] = in.codes[at];
+    }
+    const auto g = static_cast<size_t>(group);
+    code.scale = static_cast<uint16_t>(in.scale[g]);
+    if (format_.has_zero) code.zero = static_cast<uint16_t>(in.zero[g]);
+    store(code, group, words, out);
   }
 }
 

@@ -45,6 +45,7 @@ class GroupedCoder : public BlockCoder {
   void encode(std::span<const float> x, std::span<std::byte> out) const final;
   void decode(std::span<const std::byte> in, std::span<float> x) const final;
   void canonical(std::span<const std::byte> in, CanonicalBlock& out) const final;
+  void from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const final;
 
  protected:
   // x: [g], values of the input type, widened.
@@ -60,6 +61,9 @@ class GroupedCoder : public BlockCoder {
   size_t metadata_offset(int group) const;
   void load(std::span<const std::byte> in, int group, std::vector<uint32_t>& words,
             GroupCode& out) const;
+  // Writes a group where `load` reads it.
+  void store(const GroupCode& code, int group, std::vector<uint32_t>& words,
+             std::span<std::byte> out) const;
 
   GroupFormat format_;
   int words_;  // of one group

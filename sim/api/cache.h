@@ -112,6 +112,10 @@ using Sink =
     std::function<void(const std::string& name, const std::string& dtype,
                        const std::vector<int64_t>& shape, std::span<const std::byte> bytes)>;
 
+// The canonical tensor of that name, nullptr if there is none; its bytes are as long as shape and
+// dtype ask for.
+using TensorSource = std::function<const ArtifactTensor*(const std::string& name)>;
+
 // Const members may run on several threads at once. Calls against the rules below (a span that does
 // not start at its sequence's length, a closed sequence, rows that are not held) throw
 // std::logic_error.
@@ -174,6 +178,11 @@ class LayerCache {
   virtual std::string policy(Side side) const = 0;
 
   virtual void export_to(SeqId seq, const Sink& sink) const = 0;
+  // The way back: a sequence of `length` tokens with this content. Sealed tokens come from codes
+  // and metadata, not from `decoded`; exact ones from `decoded`. Throws an environment Error naming
+  // tensor, place and value where one is missing, has another dtype or shape, or holds what this
+  // scheme cannot after `length` tokens.
+  virtual SeqId import_from(int64_t length, const TensorSource& source) = 0;
 };
 
 // Makes the cache of one layer; the engine gets schemes only through this.
