@@ -29,4 +29,4 @@ target_link_libraries(kvx_tokens PRIVATE kvx_files kvx_text_lines)
 add_test(NAME oracle.token_ids
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/token_ids.py
     --tool $<TARGET_FILE:kvx_tokens>)
-set_tests_properties(oracle.token_ids PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
+set_tests_properties(oracle.token_ids PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 1800)
