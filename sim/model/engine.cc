@@ -261,10 +261,16 @@ void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink,
       num::rms_norm({e.x.get() + row * c.hidden, hidden}, e.model.final_norm, c.rms_eps,
                     {h + i * c.hidden, hidden});
     });
-    e.pack(h, count, c.hidden);
-    e.multiply(e.model.head(), logits);
+    project(h, count, logits);
     sink(first, count, logits);
   }
+}
+
+const float* Engine::hidden() const { return impl_->normed.get(); }
+
+void Engine::project(const float* hidden, int64_t count, float* logits) {
+  impl_->pack(hidden, count, impl_->model.config.hidden);
+  impl_->multiply(impl_->model.head(), logits);
 }
 
 }  // namespace kvx::model

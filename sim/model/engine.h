@@ -73,6 +73,11 @@ class Engine {
   void forward(std::span<const Chunk> chunks, const LogitsSink& sink,
                std::span<const int64_t> want = {});
 
+  // During a call of the sink: its rows as they enter the output projection, [count][hidden].
+  const float* hidden() const;
+  // The logits [count][vocab] of such rows: the bits that `forward` gives for them.
+  void project(const float* hidden, int64_t count, float* logits);
+
   const LayerCache& cache(int layer) const;
   void set_tap(std::function<void(const LayerTap&)> tap);
 

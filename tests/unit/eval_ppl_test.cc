@@ -241,16 +241,27 @@ TEST_F(Ppl, EveryFieldIsDocumented) {
   expect_fields(printed_json.at("run"), "");
   expect_fields(printed_json.at("run").at("identity"), "identity.");
   expect_fields(printed_json.at("run").at("sessions").at(0), "");
-  expect_fields(printed_json.at("modes").at(0).at("rows").at(1), "");
+  const Json& row = printed_json.at("modes").at(0).at("rows").at(1);
+  expect_fields(row, "");
+  expect_fields(row.at("bins").at(0), "");
+  ASSERT_EQ(row.at("divergence").size(), 2u);
+  for (const char* scope : {"scored", "half"}) {
+    EXPECT_NE(page.find("`" + std::string(scope) + "`"), std::string::npos);
+    expect_fields(row.at("divergence").at(scope), "");
+  }
 }
 
 TEST_F(Ppl, MeansAreThoseOfThePositions) {
   for (const auto& [name, unit] : units_of(reference())) {
     const std::vector<double> values =
         doubles_of(reference() + "/" + unit.at("positions").at("file").get<std::string>());
-    ASSERT_EQ(values.size(), 2u * (kLength - 1)) << name;
-    const auto half = values.begin() + kLength - 1;
-    const std::vector<double> nll(values.begin(), half), kl(half, values.end());
+    constexpr int64_t kTargets = kLength - 1;
+    ASSERT_EQ(values.size(), 3u * kTargets) << name;
+    const auto begin = values.begin();
+    const std::vector<double> nll(begin, begin + kTargets),
+        kl(begin + kTargets, begin + 2 * kTargets);
+    EXPECT_EQ(unit.at("same_top"), std::count(begin + 2 * kTargets, values.end(), 1.0)) << name;
+    EXPECT_EQ(unit.at("same_top"), kTargets - std::count(begin + 2 * kTargets, values.end(), 0.0));
     EXPECT_EQ(number(unit.at("nll_mean")), eval::mean(nll)) << name;
     EXPECT_EQ(number(unit.at("kl_mean")), eval::mean(kl)) << name;
     EXPECT_EQ(number(unit.at("kl_max")), *std::max_element(kl.begin(), kl.end())) << name;
@@ -307,7 +318,7 @@ TEST_F(Ppl, PrintedValuesAreThoseOfTheRunFolder) {
         same += unit.at("same_top").get<int64_t>();
         const auto values =
             doubles_of(reference() + "/" + unit.at("positions").at("file").get<std::string>());
-        kl.insert(kl.end(), values.begin() + kLength - 1, values.end());
+        kl.insert(kl.end(), values.begin() + kLength - 1, values.begin() + 2 * (kLength - 1));
       }
       if (i == 0) base = nll;
       EXPECT_EQ(number(row.at("nll")), eval::mean(nll));
