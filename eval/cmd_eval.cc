@@ -63,6 +63,7 @@ int cmd_eval(const std::vector<std::string>& words) {
   folder.write_view("divergence.csv", divergences_csv(summary));
   folder.write_view("positions.csv", positions_csv(summary));
   folder.write_view("plot.svg", summary_svg(summary));
+  folder.write_view("positions.svg", positions_svg(summary));
   if (options.flag("json")) {
     fmt::print("{}\n", json_text(summary_json(summary), 2));
   } else {
