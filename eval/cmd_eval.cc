@@ -4,6 +4,7 @@
 #include "eval/inputs.h"
 #include "eval/interrupt.h"
 #include "eval/runner.h"
+#include "eval/streams.h"
 #include "eval/summary.h"
 #include "sim/api/error.h"
 
@@ -34,7 +35,7 @@ interrupted, and more schemes, modes or windows may be added.
 
 )";
 
-void say(const std::string& message) { fmt::print(stderr, "kvx: {}\n", message); }
+void say(const std::string& message) { tell(fmt::format("kvx: {}\n", message)); }
 
 }  // namespace
 
@@ -65,11 +66,11 @@ int cmd_eval(const std::vector<std::string>& words) {
   folder.write_view("plot.svg", summary_svg(summary));
   folder.write_view("positions.svg", positions_svg(summary));
   if (options.flag("json")) {
-    fmt::print("{}\n", json_text(summary_json(summary), 2));
+    print(json_text(summary_json(summary), 2) + "\n");
   } else {
-    fmt::print("{}", summary_table(summary));
-    if (options.has("bins")) fmt::print("{}", positions_table(summary));
-    if (options.flag("kl")) fmt::print("{}", divergences_text(summary));
+    print(summary_table(summary));
+    if (options.has("bins")) print(positions_table(summary));
+    if (options.flag("kl")) print(divergences_text(summary));
   }
   if (in.windows > 1 && in.windows < 10)
     note(fmt::format("intervals over {} windows are rough", in.windows));

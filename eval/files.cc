@@ -44,6 +44,16 @@ std::string read_file(const std::string& path) {
   return content;
 }
 
+bool write_all(int fd, std::string_view content) {
+  for (size_t done = 0; done < content.size();) {
+    const ssize_t n = ::write(fd, content.data() + done, content.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    done += static_cast<size_t>(n);
+  }
+  return true;
+}
+
 void write_file(const std::string& path, std::string_view content) {
   const std::string temporary = fmt::format("{}.{}.tmp", path, ::getpid());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -54,12 +64,7 @@ void write_file(const std::string& path, std::string_view content) {
     ::unlink(temporary.c_str());
     return error;
   };
-  for (size_t done = 0; done < content.size();) {
-    const ssize_t n = ::write(fd, content.data() + done, content.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw fail(fd);
-    done += static_cast<size_t>(n);
-  }
+  if (!write_all(fd, content)) throw fail(fd);
   if (::fsync(fd) != 0) throw fail(fd);
   if (::close(fd) != 0) throw fail(-1);
   if (::rename(temporary.c_str(), path.c_str()) != 0) throw fail(-1);

@@ -18,6 +18,9 @@ std::string read_file(const std::string& path);
 // reason.
 void write_file(const std::string& path, std::string_view content);
 
+// Writes all of `content` to an open file; false with errno set where that fails.
+bool write_all(int fd, std::string_view content);
+
 // Flushes the names in a folder to disk, so that files made in it survive a loss of power. Throws a
 // not-saved Error.
 void sync_folder(const std::string& folder);

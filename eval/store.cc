@@ -126,9 +126,7 @@ void RunFolder::lock() {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   const std::string owner = fmt::format("process {} on {}", ::getpid(), host.data());
-  if (::ftruncate(lock_, 0) != 0 ||
-      ::pwrite(lock_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size()))
-    throw cannot_save(name);
+  if (::ftruncate(lock_, 0) != 0 || !write_all(lock_, owner)) throw cannot_save(name);
 }
 
 void RunFolder::merge_header(const Json& header) {
@@ -200,18 +198,12 @@ void RunFolder::add(UnitRecord record, const PositionScores& scores) {
   struct stat before {};
   if (::fstat(results_, &before) != 0) throw cannot_save(name);
   const std::string line = to_json(record).dump() + "\n";
-  for (size_t done = 0; done < line.size();) {
-    const ssize_t n = ::write(results_, line.data() + done, line.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const Error error = cannot_save(name);
-      // What cannot be cut off here is cut off when the run continues.
-      [[maybe_unused]] const int cut = ::ftruncate(results_, before.st_size);
-      throw error;
-    }
-    done += static_cast<size_t>(n);
+  if (!write_all(results_, line) || ::fsync(results_) != 0) {
+    const Error error = cannot_save(name);
+    // What cannot be cut off here is cut off when the run continues.
+    [[maybe_unused]] const int cut = ::ftruncate(results_, before.st_size);
+    throw error;
   }
-  if (::fsync(results_) != 0) throw cannot_save(name);
   records_.insert_or_assign(record.key, std::move(record));
 }
 
