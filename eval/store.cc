@@ -133,7 +133,9 @@ void RunFolder::merge_header(const Json& header) {
   const std::string name = file("run.json");
   try {
     header_ = Json::parse(read_file(name));
-    if (header_.at("schema") != kRunSchema) throw std::runtime_error("schema is not kvx-run/1");
+    if (header_.at("schema") != kRunSchema)
+      throw std::runtime_error(fmt::format("schema is {}, this program's is {}",
+                                           header_.at("schema").dump(), kRunSchema));
     check_identity(name, header_, header);
     unite(header_.at("modes"), header.at("modes"));
     unite(header_.at("schemes"), header.at("schemes"));
