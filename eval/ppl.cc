@@ -20,6 +20,9 @@ using model::CacheMode;
 using Judge =
     std::function<void(model::Engine& engine, int64_t first, int64_t count, const float* logits)>;
 
+// Called before the context's pass; true if the context is in the engine's caches already.
+using BeforeContext = std::function<bool(model::Engine& engine, SeqId seq)>;
+
 // Tokens [first, first + count) of a window, fed in one pass.
 struct Piece {
   int64_t first, count;
@@ -49,7 +52,8 @@ std::vector<Piece> pieces_of(const Window& window, CacheMode mode, bool any_chun
 
 // The window as a new sequence; calls `judge` for every scored position, in order.
 UnitRecord run_pass(const model::Model& model, const Descriptor& scheme, const Window& window,
-                    const PassSettings& settings, const Judge& judge) {
+                    const PassSettings& settings, const BeforeContext& before_context,
+                    const Judge& judge) {
   const model::ModelConfig& config = model.config();
   const auto begin = std::chrono::steady_clock::now();
   const int64_t tokens = static_cast<int64_t>(window.tokens.size());
@@ -59,6 +63,7 @@ UnitRecord run_pass(const model::Model& model, const Descriptor& scheme, const W
   const SeqId seq = engine.open();
   const bool any_chunks = claims(engine.cache(0).traits().laws, Law::kChunk);
   for (const Piece& piece : pieces_of(window, settings.mode, any_chunks)) {
+    if (piece.exact && before_context(engine, seq)) continue;
     const int64_t from = std::max(window.first, piece.first);
     const int64_t to = std::min(piece.first + piece.count, tokens - 1);
     std::vector<int64_t> want;
@@ -77,6 +82,7 @@ UnitRecord run_pass(const model::Model& model, const Descriptor& scheme, const W
           if (scored) judge(engine, from - window.first + first, count, logits);
         },
         want);
+    engine.set_tap({});
   }
 
   UnitRecord record;
@@ -97,6 +103,28 @@ UnitRecord run_pass(const model::Model& model, const Descriptor& scheme, const W
   return record;
 }
 
+// Makes the engine's next pass leave K and V of all layers in `context`.
+void record_context(model::Engine& engine, int64_t layers, std::vector<ContextRows>& context) {
+  context.resize(static_cast<size_t>(layers));
+  engine.set_tap([&context](const model::LayerTap& tap) {
+    const auto copy = [](ConstRows rows) {
+      return std::vector<float>(rows.data, rows.data + rows.tokens * rows.heads * rows.dim);
+    };
+    context[static_cast<size_t>(tap.layer)] = {copy(tap.k), copy(tap.v)};
+  });
+}
+
+void append_context(model::Engine& engine, SeqId seq, const model::ModelConfig& config,
+                    int64_t tokens, const std::vector<ContextRows>& context) {
+  for (size_t layer = 0; layer < context.size(); ++layer) {
+    const auto rows = [&](const std::vector<float>& values) {
+      return dense_rows(values.data(), tokens, static_cast<int>(config.kv_heads),
+                        static_cast<int>(config.head_dim));
+    };
+    engine.append(seq, static_cast<int>(layer), rows(context[layer].k), rows(context[layer].v));
+  }
+}
+
 int team(const PassSettings& settings) {
   return settings.threads > 0 ? settings.threads : omp_get_max_threads();
 }
@@ -114,7 +142,7 @@ PassResult run_base(const model::Model& model, const Window& window, const PassS
   const size_t vocab = static_cast<size_t>(model.config().vocab);
   const size_t width = static_cast<size_t>(model.config().hidden);
   const bool keep_logits = for_schemes && window.targets() * model.config().vocab <=
-                                              settings.kept_logit_bytes / int64_t{sizeof(float)};
+                                              settings.kept_bytes / int64_t{sizeof(float)};
   base.logits.resize(keep_logits ? targets * vocab : 0);
   base.hidden.resize(for_schemes && !keep_logits ? targets * width : 0);
   base.lse.resize(targets);
@@ -136,7 +164,16 @@ PassResult run_base(const model::Model& model, const Window& window, const PassS
       result.scores.nll[t] = target_nll(window, t, logits, base.lse[t]);
     }
   };
-  result.record = run_pass(model, Descriptor::parse(kBaseScheme), window, settings, judge);
+  const model::ModelConfig& config = model.config();
+  base.context.clear();
+  const auto before_context = [&](model::Engine& engine, SeqId) {
+    const int64_t floats = 2 * config.layers * window.context * config.kv_heads * config.head_dim;
+    if (for_schemes && floats <= settings.kept_bytes / int64_t{sizeof(float)})
+      record_context(engine, config.layers, base.context);
+    return false;
+  };
+  result.record =
+      run_pass(model, Descriptor::parse(kBaseScheme), window, settings, before_context, judge);
   result.record.summarise(result.scores);
   return result;
 }
@@ -147,16 +184,16 @@ PassResult run_scheme(const model::Model& model, const Descriptor& scheme, const
   const size_t width = static_cast<size_t>(model.config().hidden);
   PassResult result{{}, PositionScores(static_cast<size_t>(window.targets()))};
   std::vector<float> projected;
+  const auto base_logits = [&](model::Engine& engine, int64_t first, int64_t count) {
+    const size_t begin = static_cast<size_t>(first);
+    if (!base.logits.empty()) return &base.logits[begin * vocab];
+    projected.resize(static_cast<size_t>(count) * vocab);
+    engine.project(&base.hidden[begin * width], count, projected.data());
+    return static_cast<const float*>(projected.data());
+  };
   const auto judge = [&](model::Engine& engine, int64_t first, int64_t count, const float* rows) {
     const size_t begin = static_cast<size_t>(first), size = static_cast<size_t>(count);
-    const float* base_rows = nullptr;
-    if (base.logits.empty()) {
-      projected.resize(size * vocab);
-      engine.project(&base.hidden[begin * width], count, projected.data());
-      base_rows = projected.data();
-    } else {
-      base_rows = &base.logits[begin * vocab];
-    }
+    const float* const base_rows = base_logits(engine, first, count);
 #pragma omp parallel for schedule(static) num_threads(team(settings))
     for (size_t row = 0; row < size; ++row) {
       const size_t t = begin + row;
@@ -168,7 +205,15 @@ PassResult run_scheme(const model::Model& model, const Descriptor& scheme, const
       result.scores.same_top[t] = num::argmax(logits) == base.top[t] ? 1 : 0;
     }
   };
-  result.record = run_pass(model, scheme, window, settings, judge);
+  const auto before_context = [&](model::Engine& engine, SeqId seq) {
+    if (base.context.empty() || engine.cache(0).traits().keys != KeySpace::kRotated) return false;
+    append_context(engine, seq, model.config(), window.context, base.context);
+    // What the context itself predicts, it predicts as the base does.
+    const int64_t count = std::min(window.context - window.first, window.targets());
+    if (count > 0) judge(engine, 0, count, base_logits(engine, 0, count));
+    return true;
+  };
+  result.record = run_pass(model, scheme, window, settings, before_context, judge);
   result.record.summarise(result.scores);
   return result;
 }

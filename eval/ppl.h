@@ -17,8 +17,9 @@ inline constexpr const char* kBaseScheme = "fp:f32";
 
 // Base logits up to this size are kept for the schemes; beyond it the rows that enter the output
 // projection are kept (vocabulary / hidden size times smaller) and projected again for every
-// scheme: the same bits, for the time of one matrix product a scheme.
-inline constexpr int64_t kKeptLogitBytes = int64_t{1} << 30;
+// scheme: the same bits, for the time of one matrix product a scheme. K and V of a context are kept
+// up to this size too.
+inline constexpr int64_t kKeptBytes = int64_t{1} << 30;
 
 // One sequence of tokens and what is scored of it.
 struct Window {
@@ -29,19 +30,27 @@ struct Window {
   int64_t targets() const { return static_cast<int64_t>(tokens.size()) - 1 - first; }
 };
 
-// The base at the scored positions of one window.
+// Rotated keys, and values, [context][kv heads][head dim], of one layer.
+struct ContextRows {
+  std::vector<float> k, v;
+};
+
+// The base at the scored positions of one window, and its context.
 struct BaseWindow {
   std::vector<float> logits;  // [targets][vocab], or
   std::vector<float> hidden;  // [targets][hidden], before the output projection; or neither
   std::vector<double> lse;    // [targets]
   std::vector<int64_t> top;   // [targets], num::argmax
+  // By layer; empty where there is no context or it is too large. It serves every scheme that
+  // stores rotated keys; others compute it again.
+  std::vector<ContextRows> context;
 };
 
 struct PassSettings {
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
   int threads = 0;  // 0: as OpenMP says
-  int64_t kept_logit_bytes = kKeptLogitBytes;
+  int64_t kept_bytes = kKeptBytes;
 };
 
 struct PassResult {
@@ -49,7 +58,7 @@ struct PassResult {
   PositionScores scores;
 };
 
-// Runs the window as a new sequence under kBaseScheme; fills `base`, with logits or hidden rows if
+// Runs the window as a new sequence under kBaseScheme; fills `base`, with what schemes need if
 // `for_schemes`.
 PassResult run_base(const model::Model& model, const Window& window, const PassSettings& settings,
                     bool for_schemes, BaseWindow& base);

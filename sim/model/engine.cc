@@ -266,6 +266,13 @@ void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink,
   }
 }
 
+void Engine::append(SeqId seq, int layer, ConstRows k, ConstRows v) {
+  LayerCache& cache = *impl_->caches.at(static_cast<size_t>(layer));
+  const Span span{seq, cache.length(seq), k.tokens, true};
+  cache.append(k, v, {&span, 1});
+  cache.settle(seq);
+}
+
 const float* Engine::hidden() const { return impl_->normed.get(); }
 
 void Engine::project(const float* hidden, int64_t count, float* logits) {

@@ -157,6 +157,19 @@ TEST_F(Passes, AnExactContextThenTokenByToken) {
       }
       EXPECT_NE(result.scores.nll.back(), unquantised.scores.nll.back()) << scheme;
       EXPECT_GT(result.record.kl_mean, 0) << scheme;
+      // A context too large to be kept is computed again.
+      PassSettings nothing_kept = settings;
+      nothing_kept.kept_bytes = 0;
+      BaseWindow recomputed;
+      run_base(*model_, w, nothing_kept, true, recomputed);
+      EXPECT_EQ(recomputed.context.size(), 0u);
+      EXPECT_EQ(base.context.size(), static_cast<size_t>(model_->config().layers));
+      const PassResult again =
+          run_scheme(*model_, Descriptor::parse(scheme), w, nothing_kept, recomputed);
+      EXPECT_EQ(again.scores.nll, result.scores.nll) << scheme;
+      EXPECT_EQ(again.scores.kl, result.scores.kl) << scheme;
+      EXPECT_EQ(again.scores.same_top, result.scores.same_top) << scheme;
+      EXPECT_EQ(again.record.bytes[0].total(), result.record.bytes[0].total());
     }
   }
 }
@@ -169,7 +182,7 @@ TEST_F(Passes, HiddenRowsStandForLogits) {
     BaseWindow kept, projected;
     const PassResult a = run_base(*model_, w, settings, true, kept);
     const PassResult x = run_scheme(*model_, scheme, w, settings, kept);
-    settings.kept_logit_bytes = w.targets() * model_->config().vocab * 4 - 1;
+    settings.kept_bytes = w.targets() * model_->config().vocab * 4 - 1;
     const PassResult b = run_base(*model_, w, settings, true, projected);
     const PassResult y = run_scheme(*model_, scheme, w, settings, projected);
     EXPECT_TRUE(kept.hidden.empty());
