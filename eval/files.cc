@@ -50,6 +50,10 @@ std::string read_file(const std::string& path) {
 }
 
 void write_file(const std::string& path, std::string_view content) {
+  write_file(path, std::span(&content, 1));
+}
+
+void write_file(const std::string& path, std::span<const std::string_view> pieces) {
   const std::string temporary = fmt::format("{}.{}.tmp", path, ::getpid());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) throw cannot_save(path);
@@ -59,11 +63,13 @@ void write_file(const std::string& path, std::string_view content) {
     ::unlink(temporary.c_str());
     return error;
   };
-  for (size_t done = 0; done < content.size();) {
-    const ssize_t n = ::write(fd, content.data() + done, content.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw fail(fd);
-    done += static_cast<size_t>(n);
+  for (const std::string_view piece : pieces) {
+    for (size_t done = 0; done < piece.size();) {
+      const ssize_t n = ::write(fd, piece.data() + done, piece.size() - done);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) throw fail(fd);
+      done += static_cast<size_t>(n);
+    }
   }
   if (::fsync(fd) != 0) throw fail(fd);
   if (::close(fd) != 0) throw fail(-1);
