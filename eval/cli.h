@@ -13,6 +13,7 @@ int run_program(const std::vector<std::string>& words);
 int cmd_eval(const std::vector<std::string>& words);
 int cmd_encode(const std::vector<std::string>& words);
 int cmd_decode(const std::vector<std::string>& words);
+int cmd_capture(const std::vector<std::string>& words);
 int cmd_list(const std::vector<std::string>& words);
 int cmd_explain(const std::vector<std::string>& words);
 int cmd_doctor(const std::vector<std::string>& words);
