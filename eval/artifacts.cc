@@ -84,6 +84,19 @@ Descriptor ArtifactStore::resolve(const Descriptor& descriptor) {
   return Descriptor::parse(text);
 }
 
+std::vector<std::shared_ptr<const TensorFile>> ArtifactStore::named_by(
+    const Descriptor& descriptor) const {
+  std::vector<std::shared_ptr<const TensorFile>> all;
+  for (const KeySpec& key : descriptor.schema().keys) {
+    const std::string value = descriptor.get_word(key.name);
+    if (value.empty()) continue;
+    if (key.kind == KeyKind::kArtifact) all.push_back(find(value.substr(1)));
+    if (key.kind == KeyKind::kDescriptor)
+      for (auto& inner : named_by(Descriptor::parse(value))) all.push_back(std::move(inner));
+  }
+  return all;
+}
+
 CacheFactory ArtifactStore::factory(const Descriptor& descriptor) const {
   return [store = *this, descriptor](const CacheConfig& config) {
     CacheConfig with = config;

@@ -30,6 +30,9 @@ class ArtifactStore {
   // The reference's caches of a resolved descriptor.
   CacheFactory factory(const Descriptor& descriptor) const;
 
+  // Those that a resolved descriptor names, also inside another.
+  std::vector<std::shared_ptr<const TensorFile>> named_by(const Descriptor& descriptor) const;
+
   // The artifact of a hash, from what is loaded or the folder. Throws an environment Error naming
   // the hash where none or more than one fits.
   std::shared_ptr<const TensorFile> find(std::string_view hash) const;

@@ -25,6 +25,8 @@ constexpr Verb kVerbs[] = {
     {"encode", "K and V of a safetensors file to a scheme's canonical tensors", cmd_encode},
     {"decode", "canonical tensors to decoded K and V", cmd_decode},
     {"capture", "real Q, K and V of chosen layers of a model on a text", cmd_capture},
+    {"gen", "golden vectors: inputs, their canonical tensors, a manifest of hashes", cmd_gen},
+    {"verify", "this program, or somebody else's tensors, against golden vectors", cmd_verify},
     {"list", "schemes with their keys, aliases, cache modes and tasks", cmd_list},
     {"explain", "one scheme: policy, nominal and exact bits, byte layout", cmd_explain},
     {"doctor", "this machine, this build, and whether a model can be opened", cmd_doctor},

@@ -14,6 +14,8 @@ int cmd_eval(const std::vector<std::string>& words);
 int cmd_encode(const std::vector<std::string>& words);
 int cmd_decode(const std::vector<std::string>& words);
 int cmd_capture(const std::vector<std::string>& words);
+int cmd_gen(const std::vector<std::string>& words);
+int cmd_verify(const std::vector<std::string>& words);
 int cmd_list(const std::vector<std::string>& words);
 int cmd_explain(const std::vector<std::string>& words);
 int cmd_doctor(const std::vector<std::string>& words);
