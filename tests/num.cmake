@@ -1,6 +1,7 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
 kvx_test(num_values_test LABEL quick DEPS kvx_num SOURCES unit/num_values_test.cc)
 kvx_test(num_formats_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_formats_test.cc)
+kvx_test(num_minifloat_test LABEL quick DEPS kvx_num SOURCES unit/num_minifloat_test.cc)
 kvx_test(num_simd_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_simd_test.cc)
 kvx_test(num_environment_test LABEL quick DEPS kvx_num OpenMP::OpenMP_CXX SOURCES unit/num_environment_test.cc)
 kvx_test(num_accuracy_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_accuracy_test.cc)

@@ -1,7 +1,8 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
 kvx_test(api_descriptor_test LABEL quick DEPS kvx_api rapidcheck SOURCES unit/api_descriptor_test.cc)
 kvx_test(ref_schemes_test LABEL quick DEPS kvx_ref kvx_gen
-  SOURCES unit/ref_cache_test.cc unit/ref_fp_test.cc unit/ref_int_test.cc unit/ref_kivi_test.cc)
+  SOURCES unit/ref_cache_test.cc unit/ref_fp_test.cc unit/ref_fp8_test.cc unit/ref_ggml_test.cc unit/ref_int_test.cc
+    unit/ref_kivi_test.cc)
 kvx_test(laws_test LABEL quick DEPS kvx_ref kvx_gen rapidcheck SOURCES laws/laws_test.cc)
 
 # The kivi quantizer against NumPy's float16. Python is the one of KVX_PYTHON, else the first with NumPy; without one the test is
@@ -12,3 +13,11 @@ add_test(NAME oracle.kivi_float16
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/kivi_float16.py
     $<TARGET_FILE:kivi_groups>)
 set_tests_properties(oracle.kivi_float16 PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
+
+# The ggml formats against the package gguf, which implements them in NumPy.
+add_executable(ggml_blocks oracle/ggml_blocks.cc)
+target_link_libraries(ggml_blocks PRIVATE kvx_ref kvx_gen)
+add_test(NAME oracle.ggml_blocks
+  COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/ggml_blocks.py
+    $<TARGET_FILE:ggml_blocks>)
+set_tests_properties(oracle.ggml_blocks PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)

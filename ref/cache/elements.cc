@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <string>
 
 #include "sim/num/formats.h"
 
@@ -50,6 +51,24 @@ void load_elements(InputType type, const std::byte* in, std::span<float> x) {
     const std::span from(bits, part.size());
     std::memcpy(bits, in + 2 * i, from.size_bytes());
     type == InputType::kF16 ? num::f16_decode(from, part) : num::bf16_decode(from, part);
+  }
+}
+
+size_t dtype_bytes(std::string_view dtype) {
+  if (dtype == "U8") return 1;
+  if (dtype == "F16") return 2;
+  if (dtype == "F32" || dtype == "I32") return 4;
+  throw std::logic_error("stored type " + std::string(dtype));
+}
+
+void store_patterns(std::span<const uint32_t> patterns, size_t width, std::byte* out) {
+  for (size_t i = 0; i < patterns.size(); ++i) std::memcpy(out + i * width, &patterns[i], width);
+}
+
+void load_patterns(const std::byte* in, size_t width, std::span<uint32_t> patterns) {
+  for (size_t i = 0; i < patterns.size(); ++i) {
+    patterns[i] = 0;
+    std::memcpy(&patterns[i], in + i * width, width);
   }
 }
 

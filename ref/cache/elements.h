@@ -1,8 +1,9 @@
-// Arrays of the float types that caches store, little-endian bytes without alignment.
+// Arrays of the types that caches store, little-endian bytes without alignment.
 #pragma once
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 
 #include "sim/api/cache.h"
 
@@ -14,5 +15,11 @@ const char* element_name(InputType type);  // "f32", "f16", "bf16"
 // Rounds x to the type (to nearest, ties to even). out: x.size() * element_bytes(type) bytes.
 void store_elements(InputType type, std::span<const float> x, std::byte* out);
 void load_elements(InputType type, const std::byte* in, std::span<float> x);
+
+// Bytes of a value of a stored type as safetensors spells it: U8, F16, F32, I32.
+size_t dtype_bytes(std::string_view dtype);
+// Bit patterns, `width` bytes each: the low bytes of a pattern.
+void store_patterns(std::span<const uint32_t> patterns, size_t width, std::byte* out);
+void load_patterns(const std::byte* in, size_t width, std::span<uint32_t> patterns);
 
 }  // namespace kvx::ref

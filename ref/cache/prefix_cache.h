@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -24,12 +25,31 @@ struct SealRule {
   std::string sentence;
 };
 
-struct SideScheme {
-  std::unique_ptr<BlockCoder> coder;
-  SealRule rule;
+// Blocks of one token: a query reads every token, its own included, decoded.
+SealRule seal_every_token();
+
+// What all blocks of a side share: calibrated scales, codebooks. The same for every sequence, but
+// counted and stored with each: the bytes that a sequence needs to be read on its own.
+struct Table {
+  std::string name;   // "scale", "codebook", ...
+  std::string dtype;  // as safetensors spells it
+  std::vector<int64_t> shape;
+  std::vector<std::byte> bytes;
 };
 
-// Image, per side (K, then V): sealed blocks [kv head][block], then exact rows
+struct SideScheme {
+  std::unique_ptr<BlockCoder> coder;  // of every KV head, or of head 0
+  SealRule rule;
+  // Coders of KV heads 1, 2, ... where heads differ; of one size, with one list of fields.
+  std::vector<std::unique_ptr<BlockCoder>> other_heads = {};
+  std::vector<Table> tables = {};
+
+  const BlockCoder& coder_of(int head) const {
+    return head == 0 || other_heads.empty() ? *coder : *other_heads[static_cast<size_t>(head - 1)];
+  }
+};
+
+// Image, per side (K, then V): tables, sealed blocks [kv head][block], then exact rows
 // [kv head][token][dim] in the input type, little-endian. No header: descriptor, shape and length
 // are given from outside.
 class PrefixCache final : public LayerCache {
@@ -62,6 +82,8 @@ class PrefixCache final : public LayerCache {
   SeqId import_from(int64_t length, const TensorSource& source) override;
 
  private:
+  static constexpr std::array kSides = {Side::kK, Side::kV};
+
   // One side of one sequence.
   struct Store {
     std::vector<std::byte> sealed;  // [block][kv head][block bytes]
@@ -75,6 +97,9 @@ class PrefixCache final : public LayerCache {
     std::array<Store, 2> sides;
   };
 
+  static void require(bool condition, const char* what) {
+    if (!condition) throw std::logic_error(what);
+  }
   const SideScheme& scheme(Side side) const { return sides_[static_cast<size_t>(side)]; }
   const Sequence& find(SeqId seq) const;
   Sequence& find(SeqId seq);

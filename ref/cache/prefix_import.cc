@@ -32,12 +32,21 @@ std::string place(const std::string& name, int64_t head, int64_t token) {
   return "tensor '" + name + "', head " + std::to_string(head) + ", token " + std::to_string(token);
 }
 
-// Stored 16-bit patterns of one block.
-void copy_patterns(std::span<const std::byte> in, int64_t block, std::vector<uint32_t>& out) {
-  for (size_t i = 0; i < out.size(); ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, &in[(static_cast<size_t>(block) * out.size() + i) * 2], 2);
-    out[i] = bits;
+// Stored patterns of one block.
+void copy_patterns(std::span<const std::byte> in, int64_t block, const std::string& dtype,
+                   std::vector<uint32_t>& out) {
+  const size_t width = dtype_bytes(dtype);
+  if (out.empty()) return;
+  load_patterns(&in[static_cast<size_t>(block) * out.size() * width], width, out);
+}
+
+void check_tables(const TensorSource& source, const std::string& prefix,
+                  const std::vector<Table>& tables) {
+  for (const Table& table : tables) {
+    const auto bytes = want(source, prefix + table.name, table.dtype, table.shape);
+    if (std::equal(bytes.begin(), bytes.end(), table.bytes.begin(), table.bytes.end())) continue;
+    throw environment_error("tensor '" + prefix + table.name +
+                            "' holds other values than this cache's table");
   }
 }
 
@@ -58,22 +67,25 @@ void check_sealed(const TensorSource& source, const std::string& name, int64_t h
 
 std::vector<std::byte> PrefixCache::import_blocks(Side side, int64_t length,
                                                   const TensorSource& source) const {
-  const BlockCoder& coder = *scheme(side).coder;
+  const SideScheme& s = scheme(side);
   const int64_t heads = config_.shape.kv_heads;
   const int64_t dim = config_.shape.head_dim;
-  const int64_t tokens = coder.tokens();
+  const int64_t tokens = s.coder->tokens();
   const int64_t groups = length / tokens;
-  const int64_t blocks = scheme(side).rule.sealed_after(length) / tokens;
-  const auto block_bytes = static_cast<size_t>(coder.bytes());
+  const int64_t blocks = s.rule.sealed_after(length) / tokens;
+  const auto block_bytes = static_cast<size_t>(s.coder->bytes());
   const std::string prefix = std::string(side_name(side)) + ".";
 
+  check_tables(source, prefix, s.tables);
   CanonicalBlock block;  // of a block of zeros: tells which tensors there are, and their sizes
-  coder.canonical(std::vector<std::byte>(block_bytes), block);
+  s.coder->canonical(std::vector<std::byte>(block_bytes), block);
   const auto metadata = static_cast<int64_t>(block.scale.size());
   std::span<const std::byte> codes, scale, zero, values;
   if (!block.codes.empty()) codes = want(source, prefix + "codes", "U8", {heads, length, dim});
-  if (metadata > 0) scale = want(source, prefix + "scale", "F16", {heads, groups, metadata});
-  if (!block.zero.empty()) zero = want(source, prefix + "zero", "F16", {heads, groups, metadata});
+  if (metadata > 0)
+    scale = want(source, prefix + "scale", block.scale_dtype, {heads, groups, metadata});
+  if (!block.zero.empty())
+    zero = want(source, prefix + "zero", block.zero_dtype, {heads, groups, metadata});
   if (!block.values.empty()) values = want(source, prefix + "decoded", "F32", {heads, length, dim});
 
   std::vector<std::byte> out(static_cast<size_t>(blocks * heads) * block_bytes);
@@ -84,11 +96,12 @@ std::vector<std::byte> PrefixCache::import_blocks(Side side, int64_t length,
       if (!values.empty()) {
         std::memcpy(block.values.data(), &values[first * 4], block.values.size() * 4);
       }
-      copy_patterns(scale, head * groups + b, block.scale);
-      copy_patterns(zero, head * groups + b, block.zero);
+      copy_patterns(scale, head * groups + b, block.scale_dtype, block.scale);
+      copy_patterns(zero, head * groups + b, block.zero_dtype, block.zero);
       const auto at = static_cast<size_t>(b * heads + head) * block_bytes;
       try {
-        coder.from_canonical(block, std::span(out).subspan(at, block_bytes));
+        s.coder_of(static_cast<int>(head))
+            .from_canonical(block, std::span(out).subspan(at, block_bytes));
       } catch (const Error& error) {
         throw environment_error(place(prefix + "codes", head, b * tokens) + " on: " + error.what());
       }

@@ -29,8 +29,8 @@ class Artifact {
   virtual const ArtifactTensor* find(std::string_view name) const = 0;
 };
 
-// The artifact that a descriptor's "#hash" names. Throws an environment Error naming the hash where
-// there is none.
+// The artifact that a descriptor's "#hash" names; `hash` is what follows the "#". Throws an
+// environment Error naming the hash where there is none.
 using Artifacts = std::function<std::shared_ptr<const Artifact>(std::string_view hash)>;
 
 }  // namespace kvx

@@ -30,8 +30,12 @@ struct CanonicalBlock {
   // Stored bit patterns: [groups along tokens][dim] or [tokens][groups along dim].
   std::vector<uint32_t> scale;
   std::vector<uint32_t> zero;    // same shape as scale; empty where the scheme stores none
-  std::vector<uint32_t> packed;  // official 32-bit words, where an official layout exists
+  std::vector<uint32_t> packed;  // official words or bytes, where an official layout exists
   std::vector<float> values;     // [tokens][dim], where the block stores values and not codes
+  // Their stored types, as safetensors spells them; the low bits of a pattern are its value's.
+  std::string scale_dtype = "F16";
+  std::string zero_dtype = "F16";
+  std::string packed_dtype = "I32";
 };
 
 class BlockCoder {

@@ -254,6 +254,8 @@ Descriptor Descriptor::parse(std::string_view text) {
   const std::string_view head = text.substr(0, text.find(':'));
   for (const Alias& alias : aliases()) {
     if (alias.name != head) continue;
+    // An alias that is a scheme's name stands for the bare name alone.
+    if (head.size() != text.size() && find_scheme(alias.name) != nullptr) continue;
     if (head.size() == text.size()) return parse(alias.descriptor);
     const bool has_items = alias.descriptor.find(':') != std::string_view::npos;
     return parse(std::string(alias.descriptor) + (has_items ? "," : ":") +

@@ -22,7 +22,8 @@ class Descriptor {
  public:
   // Throws a usage Error: unknown scheme or key (with the nearest valid one), duplicate key,
   // missing required key, value out of range, bad syntax. An alias may stand for the whole text or,
-  // before ":", for its name and first items (kivi2:g64). "name@version" must be this version.
+  // before ":", for its name and first items (kivi2:g64); one that is a scheme's name stands for
+  // the bare name only (fp8). "name@version" must be this version.
   static Descriptor parse(std::string_view text);
   // The same for a scheme that need not be registered: text must begin with its name.
   static Descriptor parse(std::string_view text, const SchemeSchema& schema);

@@ -11,6 +11,7 @@
 #include "ref/registry.h"
 #include "sim/gen/fill.h"
 #include "sim/num/formats.h"
+#include "tests/support/artifacts.h"
 
 namespace kvx::test {
 
@@ -44,6 +45,7 @@ inline std::unique_ptr<LayerCache> make(const std::string& descriptor, int kv_he
   config.shape = {.layer = 3, .kv_heads = kv_heads, .head_dim = head_dim};
   config.windows = windows;
   config.nonfinite = nonfinite;
+  config.artifacts = test_artifacts();
   return ref::make_cache(Descriptor::parse(descriptor), config);
 }
 

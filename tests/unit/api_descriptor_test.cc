@@ -182,7 +182,18 @@ TEST(Descriptor, SchemesAreWellFormed) {
     }
     EXPECT_EQ(find_scheme(schema.name), &schema);
   }
-  for (const Alias& alias : aliases()) EXPECT_EQ(find_scheme(alias.name), nullptr) << alias.name;
+  // An alias may be a scheme's bare name, and then stands for a descriptor of that scheme.
+  for (const Alias& alias : aliases()) {
+    if (find_scheme(alias.name) == nullptr) continue;
+    EXPECT_EQ(Descriptor::parse(alias.descriptor).name(), alias.name);
+  }
+}
+
+TEST(Descriptor, BareNameOfASchemeAsAlias) {
+  EXPECT_EQ(Descriptor::parse("fp8").str(), "fp8:e4m3");
+  EXPECT_EQ(Descriptor::parse("fp8:e5m2").str(), "fp8:e5m2");
+  EXPECT_EQ(Descriptor::parse("fp8_e5m2:scale=token").str(), "fp8:e5m2,scale=token");
+  EXPECT_THROW(Descriptor::parse("fp8:scale=token"), Error);
 }
 
 TEST(Sweep, ExpandsLeftmostSlowest) {
