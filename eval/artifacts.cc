@@ -18,7 +18,7 @@ ArtifactStore::ArtifactStore(const std::string& folder)
     throw environment_error(fmt::format("{}: not a folder of artifacts", folder));
 }
 
-std::string ArtifactStore::load(const std::string& path) {
+std::string ArtifactStore::add(const std::string& path) {
   auto file = std::make_shared<TensorFile>(path);
   const std::string hash = file->sha256();
   auto& known = state_->known;
@@ -37,7 +37,7 @@ void ArtifactStore::search_folder() const {
     if (it->path().extension() == ".safetensors") paths.push_back(it->path().string());
   if (error) throw environment_error(fmt::format("{}: {}", state_->folder, error.message()));
   std::sort(paths.begin(), paths.end());
-  for (const std::string& path : paths) ArtifactStore(*this).load(path);
+  for (const std::string& path : paths) ArtifactStore(*this).add(path);
 }
 
 std::shared_ptr<const TensorFile> ArtifactStore::find(std::string_view hash) const {
@@ -74,7 +74,7 @@ Descriptor ArtifactStore::resolve(const Descriptor& descriptor) {
     if (value.empty()) continue;
     if (key.kind == KeyKind::kArtifact) {
       const std::string hash =
-          value.starts_with('#') ? find(value.substr(1))->sha256() : load(value);
+          value.starts_with('#') ? find(value.substr(1))->sha256() : add(value);
       replace(fmt::format("{}={}", key.name, value),
               fmt::format("{}=#{}", key.name, hash.substr(0, kArtifactDigits)));
     } else if (key.kind == KeyKind::kDescriptor) {

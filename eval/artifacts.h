@@ -22,6 +22,9 @@ class ArtifactStore {
   // folder: searched for the *.safetensors file of a hash; empty: none.
   explicit ArtifactStore(const std::string& folder = {});
 
+  // Loads a file; its SHA-256.
+  std::string add(const std::string& path);
+
   // The descriptor with every artifact as "#" and kArtifactDigits digits, the ones it names loaded.
   // Throws usage and environment Errors.
   Descriptor parse(std::string_view text) { return resolve(Descriptor::parse(text)); }
@@ -47,7 +50,6 @@ class ArtifactStore {
     bool searched = false;
     std::vector<Known> known;
   };
-  std::string load(const std::string& path);  // its hash
   void search_folder() const;
 
   std::shared_ptr<State> state_;

@@ -16,6 +16,7 @@ int cmd_decode(const std::vector<std::string>& words);
 int cmd_capture(const std::vector<std::string>& words);
 int cmd_gen(const std::vector<std::string>& words);
 int cmd_verify(const std::vector<std::string>& words);
+int cmd_calibrate(const std::vector<std::string>& words);
 int cmd_list(const std::vector<std::string>& words);
 int cmd_explain(const std::vector<std::string>& words);
 int cmd_doctor(const std::vector<std::string>& words);

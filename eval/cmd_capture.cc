@@ -123,18 +123,18 @@ int cmd_capture(const std::vector<std::string>& words) {
   TensorMap all;
   const auto ids = std::as_bytes(std::span(in.tokens));
   all["tokens"] = {"I32", {1, static_cast<int64_t>(in.tokens.size())}, {ids.begin(), ids.end()}};
-  run_once(in, store.factory(scheme),
-           mode == "all" ? model::CacheMode::kAll : model::CacheMode::kStreamed,
-           nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate,
-           [&](const model::LayerTap& tap) {
-             if (chosen.count(tap.layer) == 0) return;
-             const std::string prefix = fmt::format("layers.{}.", tap.layer);
-             all[prefix + "q"] = stored(tap.q, f16);
-             all[prefix + "k"] = stored(tap.k, f16);
-             all[prefix + "v"] = stored(tap.v, f16);
-             all[prefix + "q.pre"] = stored(tap.q_pre, f16);
-             all[prefix + "k.pre"] = stored(tap.k_pre, f16);
-           });
+  run_through(in, static_cast<int64_t>(in.tokens.size()), store.factory(scheme),
+              mode == "all" ? model::CacheMode::kAll : model::CacheMode::kStreamed,
+              nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate,
+              [&](const model::LayerTap& tap) {
+                if (chosen.count(tap.layer) == 0) return;
+                const std::string prefix = fmt::format("layers.{}.", tap.layer);
+                all[prefix + "q"] = stored(tap.q, f16);
+                all[prefix + "k"] = stored(tap.k, f16);
+                all[prefix + "v"] = stored(tap.v, f16);
+                all[prefix + "q.pre"] = stored(tap.q_pre, f16);
+                all[prefix + "k.pre"] = stored(tap.k_pre, f16);
+              });
   Metadata metadata = in.identity;
   metadata.insert({{"format", "kvx-capture/1"},
                    {"scheme", scheme.versioned()},

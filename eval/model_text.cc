@@ -31,7 +31,7 @@ void add_model_text_options(po::options_description& options) {
       "threads; 0: as many as OpenMP says; results do not depend on it");
 }
 
-ModelText read_model_text(const Options& options) {
+ModelText read_model_text(const Options& options, int64_t longest) {
   const std::string model_path = options.required("model");
   const std::string data_path = options.required("data");
   const std::string format = options.choice("format", kFormats);
@@ -42,9 +42,9 @@ ModelText read_model_text(const Options& options) {
   const std::string text = format == "text" ? data : wikitext_rows_joined(data);
   in.checkpoint = model::Checkpoint::open(model_path);
   const model::ModelConfig& config = in.checkpoint->config();
-  if (wanted > config.max_positions)
-    throw usage_error(
-        fmt::format("--tokens {}: {} has {} positions", wanted, model_path, config.max_positions));
+  if (longest == 0) longest = config.max_positions;
+  if (wanted > longest)
+    throw usage_error(fmt::format("--tokens {}: {} has {} positions", wanted, model_path, longest));
   const auto tokenizer = model::Tokenizer::open(model_path);
   try {
     in.tokens = tokenizer->encode(text, true, false);
@@ -55,8 +55,7 @@ ModelText read_model_text(const Options& options) {
   if (count == 0) throw environment_error(fmt::format("{}: no tokens", data_path));
   if (wanted > count)
     throw usage_error(fmt::format("--tokens {}: {} has {}", wanted, data_path, count));
-  in.tokens.resize(
-      static_cast<size_t>(wanted > 0 ? wanted : std::min(count, config.max_positions)));
+  in.tokens.resize(static_cast<size_t>(wanted > 0 ? wanted : std::min(count, longest)));
   for (const int32_t id : in.tokens)
     if (id < 0 || id >= config.vocab)
       throw environment_error(fmt::format("{}: the tokenizer gives id {}, the model has {}",
@@ -68,15 +67,22 @@ ModelText read_model_text(const Options& options) {
   return in;
 }
 
-void run_once(const ModelText& in, const CacheFactory& factory, model::CacheMode mode,
-              NonFinite nonfinite, const std::function<void(const model::LayerTap&)>& tap) {
+void run_through(const ModelText& in, int64_t length, const CacheFactory& factory,
+                 model::CacheMode mode, NonFinite nonfinite,
+                 const std::function<void(const model::LayerTap&)>& tap) {
   const model::Model model(*in.checkpoint);
   model::Engine engine(model, factory, mode, in.threads, nonfinite);
   engine.set_tap(tap);
-  const model::Chunk chunk{.seq = engine.open(), .tokens = in.tokens};
-  // No logits are needed; of none at all there would be no telling from all.
-  const int64_t last = static_cast<int64_t>(in.tokens.size()) - 1;
-  engine.forward({&chunk, 1}, [](int64_t, int64_t, const float*) {}, {&last, 1});
+  std::span<const int32_t> rest(in.tokens);
+  while (!rest.empty()) {
+    const auto part = rest.first(std::min(rest.size(), static_cast<size_t>(length)));
+    const model::Chunk chunk{.seq = engine.open(), .tokens = part};
+    // The engine takes an empty list of wanted logits for all of them.
+    const int64_t last = static_cast<int64_t>(part.size()) - 1;
+    engine.forward({&chunk, 1}, [](int64_t, int64_t, const float*) {}, {&last, 1});
+    engine.close(chunk.seq);
+    rest = rest.subspan(part.size());
+  }
 }
 
 }  // namespace kvx::eval

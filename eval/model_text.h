@@ -1,4 +1,4 @@
-// A model and the first tokens of a text, for the verbs that run one through the other once.
+// A model and the first tokens of a text, for the verbs that run one through the other.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,14 @@ struct ModelText {
   Metadata identity;
 };
 
-// Reads and checks what the options name: --tokens, or the whole text cut to the model's positions.
-// Throws usage and environment Errors.
-ModelText read_model_text(const Options& options);
+// Reads and checks what the options name: the first --tokens of the text, at most `longest` (0: as
+// many as the model has positions), or all up to there. Throws usage and environment Errors.
+ModelText read_model_text(const Options& options, int64_t longest = 0);
 
-// One pass of the tokens through the model. `tap` sees every layer.
-void run_once(const ModelText& in, const CacheFactory& factory, model::CacheMode mode,
-              NonFinite nonfinite, const std::function<void(const model::LayerTap&)>& tap);
+// The tokens through the model, `length` at a time, each part a sequence of its own in one pass.
+// `tap` sees every layer of every part.
+void run_through(const ModelText& in, int64_t length, const CacheFactory& factory,
+                 model::CacheMode mode, NonFinite nonfinite,
+                 const std::function<void(const model::LayerTap&)>& tap);
 
 }  // namespace kvx::eval
