@@ -60,6 +60,8 @@ po::options_description describe() {
   return options;
 }
 
+constexpr int64_t kMaxValues = int64_t{1} << 28;
+
 BatchShape parse_shape(const std::string& text) {
   std::array<int64_t, 4> dims{};
   const char* at = text.data();
@@ -71,9 +73,10 @@ BatchShape parse_shape(const std::string& text) {
            (i == 3 ? stop == end : stop != end && *stop == 'x');
     at = stop + (i == 3 ? 0 : 1);
   }
-  int64_t values = 1;
-  for (const int64_t dim : dims) values = good ? values * std::min(dim, int64_t{1} << 28) : 0;
-  if (!good || values > int64_t{1} << 28)
+  int64_t values = 1;  // stops above the limit: no overflow
+  for (const int64_t dim : dims)
+    if (good && values <= kMaxValues) values *= dim;
+  if (!good || values > kMaxValues)
     throw usage_error(fmt::format(
         "--shape '{}': must be BATCHxHEADSxTOKENSxDIM, 1 to 65536 each, at most 2^28 values",
         text));

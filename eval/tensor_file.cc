@@ -45,7 +45,7 @@ void write_tensor_file(const std::string& path, const TensorMap& tensors,
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
     return element_size(a->second) > element_size(b->second);
   });
-  Json header;
+  Json header = Json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   size_t end = 0;
   for (const auto* entry : order) {
