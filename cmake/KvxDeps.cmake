@@ -29,6 +29,7 @@ function(kvx_pkg target module)
   endforeach()
 endfunction()
 kvx_pkg(kvx_pcre2 libpcre2-8)
+kvx_pkg(kvx_utf8proc libutf8proc)
 # Debian ships no static sentencepiece: the static build carries the shared one beside the program.
 set(KVX_STATIC_SUFFIXES ${CMAKE_FIND_LIBRARY_SUFFIXES})
 set(CMAKE_FIND_LIBRARY_SUFFIXES .so)

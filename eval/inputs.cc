@@ -16,7 +16,6 @@
 #include "ref/registry.h"
 #include "sim/api/error.h"
 #include "sim/model/tokenizer.h"
-#include "sim/num/rope.h"
 
 namespace kvx::eval {
 namespace {
@@ -93,8 +92,7 @@ struct Source {
 
 Json make_header(const Inputs& in, const model::Tokenizer& tokenizer, const Source& source) {
   const model::ModelConfig& config = in.checkpoint->config();
-  const std::vector<uint64_t> steps = num::rope_steps(
-      static_cast<int>(config.head_dim), config.rope_theta, in.checkpoint->rope_divisors());
+  const std::vector<uint64_t> steps = model::rope_steps(*in.checkpoint);
   Json header;
   header["schema"] = kRunSchema;
   header["identity"] = {{"task", kPplTask},
@@ -179,6 +177,7 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   if (in.length > config.max_positions)
     throw usage_error(fmt::format("--length {}: {} has {} positions", in.length, model_path,
                                   config.max_positions));
+  model::require_in_window(config, in.length);
   check_shapes(in.schemes, config, in.modes);
 
   const auto tokenizer = model::Tokenizer::open(model_path);

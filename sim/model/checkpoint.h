@@ -12,11 +12,24 @@
 
 namespace kvx::model {
 
-enum class DType : uint8_t { kF32, kF16, kBf16, kQ8_0, kQ4_0, kQ4_1 };
+// The formats of blocks are GGUF's: checkpoint/gguf-types.md.
+enum class DType : uint8_t {
+  kF32,
+  kF16,
+  kBf16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K
+};
 const char* dtype_name(DType dtype);
 
-// Stored elements of one tensor, row-major [rows][cols] (a vector is [1][n]); `bytes` points into
-// the mapped file and is exactly as long as shape and dtype ask for.
+// Stored elements of one tensor, row-major [rows][cols] (a norm's weights are [1][n], a bias is
+// [n][1]); `bytes` points into the mapped file and is exactly as long as shape and dtype ask for.
 struct TensorRef {
   std::string name;
   DType dtype = DType::kF32;
@@ -53,8 +66,11 @@ class Checkpoint {
   virtual std::string path() const = 0;
 };
 
+// Steps of the rotary table of a checkpoint's model (num::rope_steps), one per pair.
+std::vector<uint64_t> rope_steps(const Checkpoint& checkpoint);
+
 // Row `row` (in rotate-half order) of a tensor, widened or dequantised to binary32, each product
-// and sum one operation (Q8_0: q*d; Q4_0: (q-8)*d; Q4_1: q*d + m).  out: [cols].
+// and sum one operation (checkpoint/gguf-types.md).  out: [cols].
 void read_row(const TensorRef& tensor, int64_t row, std::span<float> out);
 
 // The row's stored 16-bit patterns; F16 and BF16 tensors only.

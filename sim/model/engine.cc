@@ -80,6 +80,17 @@ struct Engine::Impl {
     });
   }
 
+  // y [rows][w.n] = packed * w^T + bias; an empty bias adds nothing.
+  void project(const num::PackedWeights& w, std::span<const float> bias, float* y) const {
+    multiply(w, y);
+    if (bias.empty()) return;
+    const int64_t width = w.n();
+    parallel_for(threads, packed.m(), [&](int64_t i) {
+      for (int64_t j = 0; j < width; ++j)
+        y[i * width + j] = y[i * width + j] + bias[static_cast<size_t>(j)];
+    });
+  }
+
   void add_residual(float* to, const float* from, int64_t count, int64_t width) const {
     parallel_for(threads, count, [&](int64_t i) {
       for (int64_t j = i * width; j < (i + 1) * width; ++j) to[j] = to[j] + from[j];
@@ -130,9 +141,13 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   float* h = normed.reserve(rows * c.hidden);
   norm(x.get(), rows, w.attention_norm, h);
   pack(h, rows, c.hidden);
-  multiply(w.q, q.reserve(rows * c.heads * dim));
-  multiply(w.k, k.reserve(rows * c.kv_heads * dim));
-  multiply(w.v, v.reserve(rows * c.kv_heads * dim));
+  project(w.q, w.q_bias, q.reserve(rows * c.heads * dim));
+  project(w.k, w.k_bias, k.reserve(rows * c.kv_heads * dim));
+  project(w.v, w.v_bias, v.reserve(rows * c.kv_heads * dim));
+  if (c.qk_norm) {
+    norm(q.get(), rows * c.heads, w.q_norm, q.get());
+    norm(k.get(), rows * c.kv_heads, w.k_norm, k.get());
+  }
 
   const bool keeps_unrotated = tap || cache.traits().keys == KeySpace::kPreRope;
   if (keeps_unrotated) {
@@ -166,7 +181,7 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   for (const Span& span : spans) cache.settle(span.seq);
 
   pack(attended.get(), rows, c.heads * dim);
-  multiply(w.o, h);
+  project(w.o, w.o_bias, h);
   add_residual(x.get(), h, rows, c.hidden);
 
   norm(x.get(), rows, w.ffn_norm, h);
@@ -240,6 +255,7 @@ void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink,
       throw environment_error("position " + std::to_string(first + count - 1) +
                               " is beyond the model's " + std::to_string(c.max_positions) +
                               " positions");
+    require_in_window(c, first + count);
     pass.push_back({{chunk.seq, first, count, chunk.prompt_end}, rows, chunk.exact});
     rows += count;
   }

@@ -6,7 +6,6 @@
 
 #include "sim/api/error.h"
 #include "sim/num/formats.h"
-#include "sim/num/rope.h"
 
 namespace kvx::model {
 namespace {
@@ -36,6 +35,17 @@ std::vector<float> load_vector(const Checkpoint& checkpoint, const std::string& 
   std::vector<float> values(static_cast<size_t>(size));
   read_row(tensor, 0, values);
   check_row(checkpoint, tensor, 0, values);
+  return values;
+}
+
+std::vector<float> load_bias(const Checkpoint& checkpoint, const std::string& name, int64_t size) {
+  const TensorRef tensor = checkpoint.tensor(name, size, 1);
+  std::vector<float> values(static_cast<size_t>(size));
+  for (int64_t row = 0; row < size; ++row) {
+    const std::span<float> value(values.data() + row, 1);
+    read_row(tensor, row, value);
+    check_row(checkpoint, tensor, row, value);
+  }
   return values;
 }
 
@@ -102,6 +112,16 @@ Model::Model(const Checkpoint& checkpoint) : impl_(std::make_unique<Impl>()) {
     w.k = load_matrix(checkpoint, attention + "k_proj.weight", kv_rows, c.hidden);
     w.v = load_matrix(checkpoint, attention + "v_proj.weight", kv_rows, c.hidden);
     w.o = load_matrix(checkpoint, attention + "o_proj.weight", c.hidden, q_rows);
+    if (c.qkv_bias) {
+      w.q_bias = load_bias(checkpoint, attention + "q_proj.bias", q_rows);
+      w.k_bias = load_bias(checkpoint, attention + "k_proj.bias", kv_rows);
+      w.v_bias = load_bias(checkpoint, attention + "v_proj.bias", kv_rows);
+    }
+    if (c.output_bias) w.o_bias = load_bias(checkpoint, attention + "o_proj.bias", c.hidden);
+    if (c.qk_norm) {
+      w.q_norm = load_vector(checkpoint, attention + "q_norm.weight", c.head_dim);
+      w.k_norm = load_vector(checkpoint, attention + "k_norm.weight", c.head_dim);
+    }
     w.ffn_norm = load_vector(checkpoint, layer + "post_attention_layernorm.weight", c.hidden);
     w.gate = load_matrix(checkpoint, mlp + "gate_proj.weight", c.ffn, c.hidden);
     w.up = load_matrix(checkpoint, mlp + "up_proj.weight", c.ffn, c.hidden);
@@ -110,8 +130,7 @@ Model::Model(const Checkpoint& checkpoint) : impl_(std::make_unique<Impl>()) {
   }
   m.final_norm = load_vector(checkpoint, "model.norm.weight", c.hidden);
   if (!c.tied) m.untied_head = load_matrix(checkpoint, "lm_head.weight", c.vocab, c.hidden);
-  m.rope_steps =
-      num::rope_steps(static_cast<int>(c.head_dim), c.rope_theta, checkpoint.rope_divisors());
+  m.rope_steps = model::rope_steps(checkpoint);
 }
 
 Model::~Model() = default;

@@ -12,8 +12,10 @@ namespace kvx::model {
 struct LayerWeights {
   std::vector<float> attention_norm;  // [hidden]
   num::PackedWeights q, k, v, o;      // [heads*d][hidden], [kv*d][hidden] twice, [hidden][heads*d]
-  std::vector<float> ffn_norm;        // [hidden]
-  num::PackedWeights gate, up, down;  // [ffn][hidden] twice, [hidden][ffn]
+  std::vector<float> q_bias, k_bias, v_bias, o_bias;  // one a row; empty where there is none
+  std::vector<float> q_norm, k_norm;                  // [d]; empty where there is none
+  std::vector<float> ffn_norm;                        // [hidden]
+  num::PackedWeights gate, up, down;                  // [ffn][hidden] twice, [hidden][ffn]
 };
 
 struct Model::Impl {

@@ -58,21 +58,44 @@ void score_panel(const float* q, const float* panel, int head_dim, float scale, 
   }
 }
 
-// Scores to probabilities in place, +0 from `count` to the segment's end; returns their sum (2.2,
-// 256 values).
-float probabilities(float* s, int64_t count, float maximum) {
-  const F32 m = F32::all(maximum);
-  for (int64_t i = 0; i < kSegment; i += kLanes) {
-    if (i + kLanes <= count) {
-      exp2(F32::load(s + i) - m).store(s + i);
-    } else if (i < count) {
-      exp2(F32::load_first(s + i, static_cast<int>(count - i)) - m).store(s + i);
-      for (int64_t j = count; j < i + kLanes; ++j) s[j] = 0.0f;
-    } else {
-      F32::zero().store(s + i);
+// Scores to probabilities in place, +0 from `count` to the segment's end. m: the ceiling of the
+// greatest score; l: the sum of the probabilities (2.2, 256 values). Where a score is NaN or the
+// greatest one infinite, only l is right: it is NaN, and with it the whole row of outputs.
+void softmax_segment(float* s, int64_t count, float* m, float* l) {
+  constexpr int kVectors = kSegment / kLanes;
+  const F32 lowest = F32::all(-__builtin_inff());
+  for (int64_t i = count; i < kSegment; ++i) s[i] = -__builtin_inff();
+
+  F32 top[4] = {lowest, lowest, lowest, lowest};
+  F32::Mask nans = is_nan(lowest);
+  for (int i = 0; i < kVectors; i += 4) {
+    F32 x[4];
+    for (int j = 0; j < 4; ++j) {
+      x[j] = F32::load(s + (i + j) * kLanes);
+      top[j] = max_x86(x[j], top[j]);
     }
+    nans = F32::either(nans, F32::either(either_nan(x[0], x[1]), either_nan(x[2], x[3])));
   }
-  return kKernels.sum(s, kSegment);
+  const float greatest = greatest_lane(max_x86(max_x86(top[0], top[1]), max_x86(top[2], top[3])));
+  const F32 ceiling = ceil(F32::all(greatest));
+
+  // Lanes 0..127 of the sum are x_j + x_(j+128); the first step of its tree adds j + 64 to j.
+  constexpr int kQuarter = kVectors / 4;
+  F32 part[kQuarter];
+  for (int i = 0; i < kQuarter; ++i) {
+    F32 p[4];
+    for (int j = 0; j < 4; ++j) {
+      float* at = s + (i + j * kQuarter) * kLanes;
+      p[j] = exp2_not_above(F32::load(at) - ceiling);
+      p[j].store(at);
+    }
+    part[i] = (p[0] + p[2]) + (p[1] + p[3]);
+  }
+  for (int h = kQuarter / 2; h >= 1; h /= 2)
+    for (int i = 0; i < h; ++i) part[i] = part[i] + part[i + h];
+  ceiling.store_first(m, 1);
+  *l = add_halves(part[0]);
+  if (F32::any(nans) || __builtin_isinf(greatest)) *l = __builtin_nanf("");
 }
 
 // Values that some queries of the tile read sealed and others exact, rows [low, high) of the
@@ -115,12 +138,11 @@ void attend_queries(const AttentionSides& sides, int head_dim, float scale,
     v_high = query.v_sealed > v_high ? query.v_sealed : v_high;
     for (int64_t j = 0; j < width; j += kLanes) F32::zero().store(scratch.out + r * width + j);
   }
-  float M[R], L[R], before[R], now[R];
+  // One lane a query.
+  static_assert(R <= kLanes);
+  F32 M = F32::all(-__builtin_inff()), L = F32::zero();
+  float before[kLanes], now[kLanes], sums[kLanes];
   bool sees[R];
-  for (int r = 0; r < R; ++r) {
-    M[r] = -__builtin_inff();
-    L[r] = 0.0f;
-  }
 
   for (int64_t first = 0; first <= last; first += kSegment) {
     const int64_t rows = least(kSegment, last + 1 - first);
@@ -142,23 +164,26 @@ void attend_queries(const AttentionSides& sides, int head_dim, float scale,
       }
     }
 
+    float m[kLanes], l[kLanes];
+    F32::all(-__builtin_inff()).store(m);
+    F32::zero().store(l);
     for (int r = 0; r < R; ++r) {
       const int64_t visible = clamp_rows(queries[r].position + 1 - first, kSegment);
       sees[r] = visible > 0;
       float* s = scratch.scores + r * kScorePitch;
-      if (!sees[r]) {
+      if (sees[r]) {
+        softmax_segment(s, visible, &m[r], &l[r]);
+      } else {
         for (int64_t i = 0; i < kSegment; i += kLanes) F32::zero().store(s + i);
-        continue;
       }
-      const float m = __builtin_ceilf(kKernels.max(s, visible));
-      const float l = probabilities(s, visible, m);
-      const float maxima[2] = {M[r], m};
-      const float next = kKernels.max(maxima, 2);
-      before[r] = num::exp2(M[r] - next);
-      now[r] = num::exp2(m - next);
-      L[r] = __builtin_fmaf(l, now[r], L[r] * before[r]);
-      M[r] = next;
     }
+    // A query that sees nothing of the segment has m = -inf and l = 0, which change nothing.
+    const F32 top = F32::load(m), next = max_x86(M, top);
+    const F32 a = exp2(M - next), b = exp2(top - next);
+    L = fma(F32::load(l), b, L * a);
+    M = next;
+    a.store(before);
+    b.store(now);
 
     const int64_t sealed_end = clamp_rows(v_low - first, rows);
     const int64_t exact_begin = clamp_rows(v_high - first, rows);
@@ -188,8 +213,12 @@ void attend_queries(const AttentionSides& sides, int head_dim, float scale,
     }
   }
 
+  L.store(sums);
   for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < head_dim; ++j) queries[r].out[j] = scratch.out[r * width + j] / L[r] + 0.0f;
+    for (int64_t j = 0; j < head_dim; j += kLanes) {
+      const F32 out = F32::load(scratch.out + r * width + j) / F32::all(sums[r]) + F32::zero();
+      out.store_first(queries[r].out + j, static_cast<int>(least(kLanes, head_dim - j)));
+    }
   }
 }
 

@@ -139,11 +139,7 @@ inline float greatest(const float* x, int64_t n, bool* nan) {
     nans = F32::either(nans, is_nan(v));
   }
   *nan = F32::any(nans);
-  float lanes[kLanes];
-  max_x86(max_x86(top[0], top[1]), max_x86(top[2], top[3])).store(lanes);
-  float result = lanes[0];
-  for (const float lane : lanes) result = lane > result ? lane : result;
-  return result;
+  return greatest_lane(max_x86(max_x86(top[0], top[1]), max_x86(top[2], top[3])));
 }
 
 float max(const float* x, int64_t n) {

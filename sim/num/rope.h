@@ -7,10 +7,24 @@
 
 namespace kvx::num {
 
-// Steps per position, 2^64 per turn, one per pair of a head of `dim` channels; `divisors` (may be
-// empty) divides the inverse frequencies (GGUF rope_freqs). RoPE scaling follows with the
-// architectures that have it.
-std::vector<uint64_t> rope_steps(int dim, double theta, std::span<const float> divisors);
+// A model's change of the inverse frequencies, step 2 of 1.8: linear divides by `factor`; llama3
+// (Llama 3.1 and later) divides only what turns slowly, with wavelength above original / low.
+struct RopeScaling {
+  enum class Rule : uint8_t { kNone, kLinear, kLlama3 };
+  Rule rule = Rule::kNone;
+  double factor = 1;     // at least 1
+  double low = 1;        // low_freq_factor
+  double high = 4;       // high_freq_factor, above low
+  int64_t original = 0;  // original_max_position_embeddings
+
+  bool operator==(const RopeScaling&) const = default;
+};
+
+// Steps per position, 2^64 per turn, one per pair of a head of `dim` channels, for theta from 1 to
+// 1e30. `divisors` (GGUF rope_freqs; each at least 1; may be empty) divide the inverse frequencies
+// and take the place of `scaling`.
+std::vector<uint64_t> rope_steps(int dim, double theta, std::span<const float> divisors,
+                                 const RopeScaling& scaling = {});
 
 inline uint32_t rope_phase(uint64_t step, int64_t position) {
   return static_cast<uint32_t>((static_cast<uint64_t>(position) * step) >> 32);

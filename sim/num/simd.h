@@ -22,6 +22,20 @@
 
 namespace kvx::num::KVX_ISA {
 
+// The greatest lane; none may be NaN.
+inline float greatest_256(__m256 a) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+// a_j + a_(j+h) for h = 4, 2, 1; lane 0 of the last.
+inline float add_halves_256(__m256 a) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 #if defined(__AVX512F__)
 
 struct F32 {
@@ -84,6 +98,14 @@ struct F32 {
   // Toward +infinity, exact.
   friend F32 ceil(F32 a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)};
+  }
+  friend float greatest_lane(F32 a) {
+    return greatest_256(_mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
+  }
+  // a_j + a_(j+h) for h = 8, 4, 2, 1 (ieee.md, 2.2); lane 0 of the last.
+  friend float add_halves(F32 a) {
+    return add_halves_256(
+        _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
   }
 };
 
@@ -212,6 +234,8 @@ struct F32 {
   friend F32 ceil(F32 a) {
     return {_mm256_round_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)};
   }
+  friend float greatest_lane(F32 a) { return greatest_256(a.v); }
+  friend float add_halves(F32 a) { return add_halves_256(a.v); }
 };
 
 inline void transpose(F32 (&r)[8]) {

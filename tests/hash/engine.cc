@@ -39,21 +39,40 @@ void lines(Report& report, const std::string& name, const std::filesystem::path&
   }
 }
 
+test::TinyModelSpec small_spec() {
+  test::TinyModelSpec spec;
+  spec.hidden = 96;
+  spec.heads = 6;
+  spec.head_dim = 32;
+  spec.ffn = 136;
+  spec.seed = 5;
+  return spec;
+}
+
+void seeded_model(Report& report, const std::string& name, const test::TinyModelSpec& spec,
+                  std::initializer_list<const char*> schemes) {
+  const test::TempDir folder;
+  test::write_tiny_model(folder.path(), spec);
+  lines(report, "seeded." + name, folder.path(), schemes);
+}
+
 }  // namespace
 
 void seeded_models(Report& report) {
+  test::TinyModelSpec llama = small_spec();
   for (const model::DType dtype : {model::DType::kF32, model::DType::kBf16}) {
-    test::TinyModelSpec spec;
-    spec.hidden = 96;
-    spec.heads = 6;
-    spec.head_dim = 32;
-    spec.ffn = 136;
-    spec.seed = 5;
-    spec.dtype = dtype;
-    const test::TempDir folder;
-    test::write_tiny_model(folder.path(), spec);
-    lines(report, std::string("seeded.") + model::dtype_name(dtype), folder.path(),
-          {"fp:f32", "int:k3v4,kaxis=channel", "kivi:k2v2,r32"});
+    llama.dtype = dtype;
+    seeded_model(report, model::dtype_name(dtype), llama,
+                 {"fp:f32", "int:k3v4,kaxis=channel", "kivi:k2v2,r32"});
+  }
+  test::TinyModelSpec scaled = small_spec();
+  scaled.rope_scaling = {
+      .rule = num::RopeScaling::Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 256};
+  seeded_model(report, "llama3", scaled, {"fp:f32"});
+  for (const char* architecture : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    test::TinyModelSpec qwen = small_spec();
+    qwen.architecture = architecture;
+    seeded_model(report, architecture, qwen, {"fp:f32", "kivi:k2v2,r32"});
   }
 }
 

@@ -74,59 +74,9 @@ TinyVocabulary tiny_vocabulary(int64_t size) {
 
 const char* safetensors_type(DType dtype) { return model::dtype_name(dtype); }
 
-uint32_t gguf_type(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return 0;
-    case DType::kF16:
-      return 1;
-    case DType::kBf16:
-      return 30;
-    case DType::kQ8_0:
-      return 8;
-    case DType::kQ4_0:
-      return 2;
-    case DType::kQ4_1:
-      return 3;
-  }
-  return ~0u;
-}
-
-std::string encode_f16(float x) { return le_bytes(num::f16_encode(x)); }
-
-std::string pack_nibbles(const int* codes) {
-  std::string out;
-  for (int j = 0; j < 16; ++j) out += static_cast<char>(codes[j] | codes[j + 16] << 4);
-  return out;
-}
-
-std::string encode_block(const float* x, DType dtype) {
-  int codes[32];
-  if (dtype == DType::kQ8_0) {
-    float amax = 0;
-    for (int i = 0; i < 32; ++i) amax = std::max(amax, std::fabs(x[i]));
-    const float d = amax / 127.0f;
-    const float id = d != 0 ? 1.0f / d : 0;
-    std::string out = encode_f16(d);
-    for (int i = 0; i < 32; ++i)
-      out += static_cast<char>(static_cast<int8_t>(std::round(x[i] * id)));
-    return out;
-  }
-  if (dtype == DType::kQ4_0) {
-    float extreme = 0;
-    for (int i = 0; i < 32; ++i) {
-      if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
-    }
-    const float d = extreme / -8.0f;
-    const float id = d != 0 ? 1.0f / d : 0;
-    for (int i = 0; i < 32; ++i) codes[i] = std::min(15, static_cast<int>(x[i] * id + 8.5f));
-    return encode_f16(d) + pack_nibbles(codes);
-  }
-  const float low = *std::min_element(x, x + 32);
-  const float d = (*std::max_element(x, x + 32) - low) / 15.0f;
-  const float id = d != 0 ? 1.0f / d : 0;
-  for (int i = 0; i < 32; ++i) codes[i] = std::min(15, static_cast<int>((x[i] - low) * id + 0.5f));
-  return encode_f16(d) + encode_f16(low) + pack_nibbles(codes);
+std::string gguf_architecture(const TinyModelSpec& spec) {
+  if (spec.architecture == "Qwen2ForCausalLM") return "qwen2";
+  return spec.architecture == "Qwen3ForCausalLM" ? "qwen3" : "llama";
 }
 
 std::string gguf_name(const std::string& name) {
@@ -141,6 +91,8 @@ std::string gguf_name(const std::string& name) {
       {"self_attn.v_proj", "attn_v"},
       {"self_attn.o_proj", "attn_output"},
       {"post_attention_layernorm", "ffn_norm"},
+      {"self_attn.q_norm", "attn_q_norm"},
+      {"self_attn.k_norm", "attn_k_norm"},
       {"mlp.gate_proj", "ffn_gate"},
       {"mlp.up_proj", "ffn_up"},
       {"mlp.down_proj", "ffn_down"},
@@ -168,6 +120,16 @@ std::vector<TinyTensor> tiny_tensors(const TinyModelSpec& spec) {
     out.push_back({prefix + "self_attn.k_proj.weight", kv, spec.hidden});
     out.push_back({prefix + "self_attn.v_proj.weight", kv, spec.hidden});
     out.push_back({prefix + "self_attn.o_proj.weight", spec.hidden, q});
+    if (spec.has_qkv_bias()) {
+      out.push_back({prefix + "self_attn.q_proj.bias", q, 1});
+      out.push_back({prefix + "self_attn.k_proj.bias", kv, 1});
+      out.push_back({prefix + "self_attn.v_proj.bias", kv, 1});
+    }
+    if (spec.attention_bias) out.push_back({prefix + "self_attn.o_proj.bias", spec.hidden, 1});
+    if (spec.has_qk_norm()) {
+      out.push_back({prefix + "self_attn.q_norm.weight", 1, spec.head_dim});
+      out.push_back({prefix + "self_attn.k_norm.weight", 1, spec.head_dim});
+    }
     out.push_back({prefix + "post_attention_layernorm.weight", 1, spec.hidden});
     out.push_back({prefix + "mlp.gate_proj.weight", spec.ffn, spec.hidden});
     out.push_back({prefix + "mlp.up_proj.weight", spec.ffn, spec.hidden});
@@ -178,7 +140,8 @@ std::vector<TinyTensor> tiny_tensors(const TinyModelSpec& spec) {
 
 std::vector<float> tiny_weights(const TinyModelSpec& spec, size_t index) {
   const TinyTensor tensor = tiny_tensors(spec).at(index);
-  float scale = 1;  // a power of two near 1/sqrt(cols): products with it are exact
+  float scale =
+      tensor.cols == 1 ? 0.25f : 1;  // a power of two near 1/sqrt(cols): products with it are exact
   while (scale * scale * static_cast<float>(tensor.cols) > 1) scale *= 0.5f;
   std::vector<float> out(static_cast<size_t>(tensor.rows * tensor.cols));
   const uint64_t stream = mix(mix(spec.seed) + index);
@@ -189,37 +152,34 @@ std::vector<float> tiny_weights(const TinyModelSpec& spec, size_t index) {
   return out;
 }
 
-std::string encode_row(const float* row, int64_t cols, DType dtype) {
-  std::string out;
-  if (dtype == DType::kF32) {
-    for (int64_t i = 0; i < cols; ++i) out += le_bytes(row[i]);
-  } else if (dtype == DType::kF16) {
-    for (int64_t i = 0; i < cols; ++i) out += encode_f16(row[i]);
-  } else if (dtype == DType::kBf16) {
-    for (int64_t i = 0; i < cols; ++i) out += le_bytes(num::bf16_encode(row[i]));
-  } else {
-    for (int64_t i = 0; i < cols; i += 32) out += encode_block(row + i, dtype);
-  }
-  return out;
-}
-
 std::string tiny_config_json(const TinyModelSpec& spec) {
-  const json config = {{"architectures", {"LlamaForCausalLM"}},
-                       {"model_type", "llama"},
-                       {"hidden_size", spec.hidden},
-                       {"intermediate_size", spec.ffn},
-                       {"num_hidden_layers", spec.layers},
-                       {"num_attention_heads", spec.heads},
-                       {"num_key_value_heads", spec.kv_heads},
-                       {"head_dim", spec.head_dim},
-                       {"vocab_size", spec.vocab},
-                       {"max_position_embeddings", spec.max_positions},
-                       {"rms_norm_eps", 1e-5},
-                       {"rope_theta", 10000.0},
-                       {"hidden_act", "silu"},
-                       {"tie_word_embeddings", spec.tied},
-                       {"bos_token_id", 1},
-                       {"eos_token_id", 0}};
+  json config = {{"architectures", {spec.architecture}},
+                 {"model_type", gguf_architecture(spec)},
+                 {"hidden_size", spec.hidden},
+                 {"intermediate_size", spec.ffn},
+                 {"num_hidden_layers", spec.layers},
+                 {"num_attention_heads", spec.heads},
+                 {"num_key_value_heads", spec.kv_heads},
+                 {"head_dim", spec.head_dim},
+                 {"vocab_size", spec.vocab},
+                 {"max_position_embeddings", spec.max_positions},
+                 {"rms_norm_eps", 1e-5},
+                 {"rope_theta", 10000.0},
+                 {"hidden_act", "silu"},
+                 {"tie_word_embeddings", spec.tied},
+                 {"bos_token_id", 1},
+                 {"eos_token_id", 0}};
+  if (spec.attention_bias) config["attention_bias"] = true;
+  if (spec.architecture == "MistralForCausalLM") config["sliding_window"] = nullptr;
+  if (spec.rope_scaling.rule == num::RopeScaling::Rule::kLinear)
+    config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", spec.rope_scaling.factor}};
+  if (spec.rope_scaling.rule == num::RopeScaling::Rule::kLlama3) {
+    config["rope_scaling"] = {{"rope_type", "llama3"},
+                              {"factor", spec.rope_scaling.factor},
+                              {"low_freq_factor", spec.rope_scaling.low},
+                              {"high_freq_factor", spec.rope_scaling.high},
+                              {"original_max_position_embeddings", spec.rope_scaling.original}};
+  }
   return config.dump(1) + "\n";
 }
 
@@ -230,7 +190,7 @@ std::vector<SafetensorsEntry> tiny_safetensors(const TinyModelSpec& spec) {
     const TinyTensor& tensor = tensors[i];
     const std::vector<float> weights = tiny_weights(spec, i);
     std::vector<int64_t> shape = {tensor.rows, tensor.cols};
-    if (tensor.rows == 1) shape = {tensor.cols};
+    if (tensor.rows == 1 || tensor.cols == 1) shape = {tensor.rows * tensor.cols};
     out.push_back({tensor.name, safetensors_type(spec.dtype), shape,
                    encode_row(weights.data(), tensor.rows * tensor.cols, spec.dtype)});
   }
@@ -305,17 +265,18 @@ GgufWriter tiny_gguf_metadata(const TinyModelSpec& spec) {
   std::vector<std::string> merges;
   for (const auto& [left, right] : vocabulary.merges) merges.push_back(left + " " + right);
   GgufWriter out;
-  out.string("general.architecture", "llama")
-      .u32("llama.block_count", static_cast<uint32_t>(spec.layers))
-      .u32("llama.context_length", static_cast<uint32_t>(spec.max_positions))
-      .u32("llama.embedding_length", static_cast<uint32_t>(spec.hidden))
-      .u32("llama.feed_forward_length", static_cast<uint32_t>(spec.ffn))
-      .u32("llama.attention.head_count", static_cast<uint32_t>(spec.heads))
-      .u32("llama.attention.head_count_kv", static_cast<uint32_t>(spec.kv_heads))
-      .u32("llama.attention.key_length", static_cast<uint32_t>(spec.head_dim))
-      .u32("llama.attention.value_length", static_cast<uint32_t>(spec.head_dim))
-      .f32("llama.rope.freq_base", 10000.0f)
-      .f32("llama.attention.layer_norm_rms_epsilon", 1e-5f)
+  const std::string prefix = gguf_architecture(spec) + ".";
+  out.string("general.architecture", gguf_architecture(spec))
+      .u32(prefix + "block_count", static_cast<uint32_t>(spec.layers))
+      .u32(prefix + "context_length", static_cast<uint32_t>(spec.max_positions))
+      .u32(prefix + "embedding_length", static_cast<uint32_t>(spec.hidden))
+      .u32(prefix + "feed_forward_length", static_cast<uint32_t>(spec.ffn))
+      .u32(prefix + "attention.head_count", static_cast<uint32_t>(spec.heads))
+      .u32(prefix + "attention.head_count_kv", static_cast<uint32_t>(spec.kv_heads))
+      .u32(prefix + "attention.key_length", static_cast<uint32_t>(spec.head_dim))
+      .u32(prefix + "attention.value_length", static_cast<uint32_t>(spec.head_dim))
+      .f32(prefix + "rope.freq_base", 10000.0f)
+      .f32(prefix + "attention.layer_norm_rms_epsilon", 1e-5f)
       .string("tokenizer.ggml.model", "gpt2")
       .string("tokenizer.ggml.pre", "smollm")
       .strings("tokenizer.ggml.tokens", vocabulary.tokens)
@@ -324,6 +285,10 @@ GgufWriter tiny_gguf_metadata(const TinyModelSpec& spec) {
       .u32("tokenizer.ggml.bos_token_id", 1)
       .u32("tokenizer.ggml.eos_token_id", 0)
       .boolean("tokenizer.ggml.add_bos_token", false);
+  if (spec.rope_scaling.rule == num::RopeScaling::Rule::kLinear) {
+    out.string(prefix + "rope.scaling.type", "linear")
+        .f32(prefix + "rope.scaling.factor", static_cast<float>(spec.rope_scaling.factor));
+  }
   return out;
 }
 
@@ -332,10 +297,12 @@ void add_tiny_gguf_tensors(GgufWriter& writer, const TinyModelSpec& spec, DType 
   for (size_t index = 0; index < tensors.size(); ++index) {
     const TinyTensor& tensor = tensors[index];
     const std::vector<float> weights = tiny_weights(spec, index);
-    const bool is_q = tensor.name.ends_with("q_proj.weight");
-    const bool permuted = is_q || tensor.name.ends_with("k_proj.weight");
+    const bool is_q_or_k = tensor.name.find("q_proj") != std::string::npos ||
+                           tensor.name.find("k_proj") != std::string::npos;
+    const bool permuted = is_q_or_k && gguf_architecture(spec) == "llama";
     const int64_t d = spec.head_dim;
-    const DType dtype = tensor.rows == 1 ? DType::kF32 : matrices;
+    const bool is_vector = tensor.rows == 1 || tensor.cols == 1;
+    const DType dtype = is_vector ? DType::kF32 : matrices;
     std::string bytes;
     for (int64_t row = 0; row < tensor.rows; ++row) {
       // Stored row 2i + s of a head is row i + s d/2 of the rotate-half order.
@@ -343,8 +310,9 @@ void add_tiny_gguf_tensors(GgufWriter& writer, const TinyModelSpec& spec, DType 
       const int64_t from = permuted ? row - in_head + in_head / 2 + in_head % 2 * (d / 2) : row;
       bytes += encode_row(weights.data() + from * tensor.cols, tensor.cols, dtype);
     }
-    std::vector<uint64_t> dims = {static_cast<uint64_t>(tensor.cols)};
-    if (tensor.rows != 1) dims.push_back(static_cast<uint64_t>(tensor.rows));
+    std::vector<uint64_t> dims = {static_cast<uint64_t>(tensor.cols),
+                                  static_cast<uint64_t>(tensor.rows)};
+    if (is_vector) dims = {static_cast<uint64_t>(tensor.rows * tensor.cols)};
     writer.tensor(gguf_name(tensor.name), dims, gguf_type(dtype), bytes);
   }
 }

@@ -1,5 +1,5 @@
-// A small seeded Llama checkpoint, written as a Hugging Face folder or as GGUF, so that tests need
-// no data.
+// A small seeded checkpoint of any architecture, written as a Hugging Face folder or as GGUF, so
+// that tests need no data.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sim/model/checkpoint.h"
+#include "tests/support/gguf_blocks.h"
 #include "tests/support/model_writer.h"
 #include "tests/support/temp_dir.h"
 
@@ -26,6 +27,12 @@ struct TinyModelSpec {
   model::DType dtype = model::DType::kF32;  // F32, F16 or BF16: every weight is rounded to it
   bool tied = false;
   bool sharded = false;
+  std::string architecture = "LlamaForCausalLM";  // or Mistral, Qwen2, Qwen3
+  bool attention_bias = false;                    // Llama and Qwen3: biases of q, k, v and output
+  num::RopeScaling rope_scaling;                  // GGUF can say linear only
+
+  bool has_qkv_bias() const { return attention_bias || architecture == "Qwen2ForCausalLM"; }
+  bool has_qk_norm() const { return architecture == "Qwen3ForCausalLM"; }
 };
 
 struct TinyTensor {
@@ -34,18 +41,20 @@ struct TinyTensor {
   int64_t cols;
 };
 
-// All tensors of the checkpoint; norms have one row.
+// All tensors of the checkpoint; norms have one row, biases one column.
 std::vector<TinyTensor> tiny_tensors(const TinyModelSpec& spec);
 
 // Row-major weights of tensor `index` of tiny_tensors: a hash of (seed, index, element), about
-// normal; the standard deviation of a matrix is about 1/sqrt(cols), norms are near 1.
+// normal; the standard deviation of a matrix is about 1/sqrt(cols), of a bias 0.3; norms are near
+// 1.
 std::vector<float> tiny_weights(const TinyModelSpec& spec, size_t index);
 
 // config.json, model.safetensors (or two shards and their index), tokenizer.json (byte-level BPE).
 void write_tiny_model(const std::filesystem::path& folder, const TinyModelSpec& spec);
 
-// The same weights as GGUF with tokenizer metadata: norms in F32, matrices in `matrices`, q and k
-// rows interleaved. Quantised matrices need rows of a multiple of 32.
+// The same weights as GGUF with tokenizer metadata: norms and biases in F32, matrices in
+// `matrices`, q and k interleaved where the architecture does so. Quantised matrices need rows of
+// whole blocks.
 void write_tiny_gguf(const std::filesystem::path& path, const TinyModelSpec& spec,
                      model::DType matrices);
 
@@ -55,9 +64,5 @@ std::vector<SafetensorsEntry> tiny_safetensors(const TinyModelSpec& spec);
 std::string tiny_tokenizer_json(const TinyModelSpec& spec);
 GgufWriter tiny_gguf_metadata(const TinyModelSpec& spec);
 void add_tiny_gguf_tensors(GgufWriter& writer, const TinyModelSpec& spec, model::DType matrices);
-
-// One row of blocks by the formulas of llama.cpp's formats (Q8_0, Q4_0, Q4_1), or the values as
-// F32, F16, BF16.
-std::string encode_row(const float* row, int64_t cols, model::DType dtype);
 
 }  // namespace kvx::test

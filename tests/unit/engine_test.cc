@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "ref/registry.h"
@@ -15,6 +17,7 @@
 #include "sim/num/isa.h"
 #include "sim/num/reduce.h"
 #include "sim/num/rope.h"
+#include "tests/support/expect_refused.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -113,9 +116,9 @@ void expect_same_bits(const Logits& a, const Logits& b, const std::string& what)
 
 CacheFactory scheme(const char* descriptor) { return ref::factory(Descriptor::parse(descriptor)); }
 
-// A decoder of the Llama family, straight from the definitions of `ieee`: one position after
-// another, scalar loops.
-Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
+// A decoder of the Llama family (Mistral, Qwen2, Qwen3 too), straight from the definitions of
+// `ieee`: one position after another, scalar loops.
+Logits plain_decoder(const Checkpoint& checkpoint, const Tokens& tokens) {
   const ModelConfig& c = checkpoint.config();
   const auto matrix = [&](const std::string& name, int64_t rows, int64_t cols) {
     const TensorRef ref = checkpoint.tensor(name, rows, cols);
@@ -135,8 +138,18 @@ Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
     num::plain::rms_norm(x, w, c.rms_eps, y);
     return y;
   };
+  const auto add_bias = [&](std::vector<float>& y, const std::string& name) {
+    const std::vector<float> bias = matrix(name, static_cast<int64_t>(y.size()), 1);
+    for (size_t i = 0; i < y.size(); ++i) y[i] = y[i] + bias[i];
+  };
+  const auto norm_heads = [&](std::vector<float>& rows, const std::string& name) {
+    const std::vector<float> weight = matrix(name, 1, c.head_dim);
+    for (auto head = rows.begin(); head != rows.end(); head += c.head_dim)
+      std::ranges::copy(norm({head, head + c.head_dim}, weight), head);
+  };
   const size_t dim = static_cast<size_t>(c.head_dim);
-  const std::vector<uint64_t> steps = num::rope_steps(static_cast<int>(dim), c.rope_theta, {});
+  const std::vector<uint64_t> steps =
+      num::rope_steps(static_cast<int>(dim), c.rope_theta, {}, c.rope_scaling);
   const std::vector<float> embedding = matrix("model.embed_tokens.weight", c.vocab, c.hidden);
   const std::vector<float> head = c.tied ? embedding : matrix("lm_head.weight", c.vocab, c.hidden);
   std::map<std::pair<int64_t, size_t>, std::vector<std::vector<float>>> keys,
@@ -156,6 +169,15 @@ Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
           multiply(matrix(name + "self_attn.k_proj.weight", c.kv_heads * c.head_dim, c.hidden), h);
       std::vector<float> v =
           multiply(matrix(name + "self_attn.v_proj.weight", c.kv_heads * c.head_dim, c.hidden), h);
+      if (c.qkv_bias) {
+        add_bias(q, name + "self_attn.q_proj.bias");
+        add_bias(k, name + "self_attn.k_proj.bias");
+        add_bias(v, name + "self_attn.v_proj.bias");
+      }
+      if (c.qk_norm) {
+        norm_heads(q, name + "self_attn.q_norm.weight");
+        norm_heads(k, name + "self_attn.k_norm.weight");
+      }
       for (size_t i = 0; i < static_cast<size_t>(c.heads); ++i)
         num::rope_rotate({q.data() + i * dim, dim}, sin, cos);
       for (size_t i = 0; i < static_cast<size_t>(c.kv_heads); ++i) {
@@ -174,8 +196,9 @@ Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
                           values[{layer, kv}][s].data()});
         num::plain::attend({q.data() + i * dim, dim}, rows, {attended.data() + i * dim, dim});
       }
-      const std::vector<float> o = multiply(
+      std::vector<float> o = multiply(
           matrix(name + "self_attn.o_proj.weight", c.hidden, c.heads * c.head_dim), attended);
+      if (c.output_bias) add_bias(o, name + "self_attn.o_proj.bias");
       for (size_t i = 0; i < x.size(); ++i) x[i] = x[i] + o[i];
       const std::vector<float> f =
           norm(x, matrix(name + "post_attention_layernorm.weight", 1, c.hidden));
@@ -196,22 +219,88 @@ Logits plain_llama(const Checkpoint& checkpoint, const Tokens& tokens) {
   return logits;
 }
 
+void expect_equals_plain_decoder(const test::TinyModelSpec& spec) {
+  const TinyModel tiny(spec);
+  const Tokens tokens = some_tokens(40, 3, spec.vocab);
+  const Logits expected = plain_decoder(tiny.checkpoint(), tokens);
+  for (const num::Isa isa : {num::Isa::kAvx2, num::machine_isa()}) {
+    num::set_active_isa(isa);
+    Engine engine(tiny.model(), scheme("fp:f32"), CacheMode::kStreamed, 2);
+    expect_same_bits(run_batch(engine, {tokens}, spec.vocab)[0], expected, spec.architecture);
+  }
+}
+
 TEST(EngineTest, EqualsTheTransformerOfTheDefinitions) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
     for (const bool tied : {false, true}) {
       test::TinyModelSpec spec = small_spec();
       spec.dtype = dtype;
       spec.tied = tied;
-      const TinyModel tiny(spec);
-      const Tokens tokens = some_tokens(40, 3, spec.vocab);
-      const Logits expected = plain_llama(tiny.checkpoint(), tokens);
-      for (const num::Isa isa : {num::Isa::kAvx2, num::machine_isa()}) {
-        num::set_active_isa(isa);
-        Engine engine(tiny.model(), scheme("fp:f32"), CacheMode::kStreamed, 2);
-        expect_same_bits(run_batch(engine, {tokens}, spec.vocab)[0], expected, "logits");
-      }
+      expect_equals_plain_decoder(spec);
     }
   }
+}
+
+TEST(EngineTest, EveryArchitectureEqualsItsDefinition) {
+  for (const char* name :
+       {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    test::TinyModelSpec spec = small_spec();
+    spec.architecture = name;
+    spec.head_dim = 48;  // heads * head_dim is not hidden
+    expect_equals_plain_decoder(spec);
+  }
+}
+
+TEST(EngineTest, AttentionBiasesAreAddedWhereTheConfigurationSaysSo) {
+  for (const char* name : {"LlamaForCausalLM", "Qwen3ForCausalLM"}) {
+    test::TinyModelSpec spec = small_spec();
+    spec.architecture = name;
+    spec.attention_bias = true;
+    expect_equals_plain_decoder(spec);
+  }
+}
+
+TEST(EngineTest, ScaledRotaryFrequenciesAreUsed) {
+  const auto steps_of = [](const num::RopeScaling& scaling) {
+    test::TinyModelSpec spec = small_spec();
+    spec.rope_scaling = scaling;
+    expect_equals_plain_decoder(spec);
+    const TinyModel tiny(spec);
+    const std::span<const uint64_t> steps = tiny.model().rope_steps();
+    return std::vector<uint64_t>(steps.begin(), steps.end());
+  };
+  using Rule = num::RopeScaling::Rule;
+  const auto plain = steps_of({});
+  const auto linear = steps_of({.rule = Rule::kLinear, .factor = 4});
+  const auto llama3 =
+      steps_of({.rule = Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 512});
+  EXPECT_EQ(linear[0], plain[0] / 4);
+  EXPECT_EQ(llama3[0], plain[0]);        // turns fast: kept
+  EXPECT_EQ(llama3[15], plain[15] / 8);  // turns slowly: divided
+}
+
+TEST(EngineTest, RefusesTextsBeyondTheSlidingWindow) {
+  const test::TempDir folder;
+  test::TinyModelSpec spec = small_spec();
+  spec.architecture = "MistralForCausalLM";
+  test::write_tiny_model(folder.path(), spec);
+  std::string config = test::read_file(folder / "config.json");
+  const std::string null = "\"sliding_window\": null";
+  config.replace(config.find(null), null.size(), "\"sliding_window\": 20");
+  const auto full = Checkpoint::open(folder.path().string());
+  test::write_file(folder / "config.json", config);
+  const auto windowed = Checkpoint::open(folder.path().string());
+  EXPECT_EQ(full->config().sliding_window, 0);
+  EXPECT_EQ(windowed->config().sliding_window, 20);
+  const auto logits = [&](const Checkpoint& checkpoint, int64_t count) {
+    const Model model(checkpoint);
+    Engine engine(model, scheme("fp:f32"), CacheMode::kStreamed, 1);
+    return run_chunks(engine, some_tokens(count, 4, spec.vocab), {7}, spec.vocab);
+  };
+  // The last of 20 positions still reads the first: 19 - 0 < 20.
+  expect_same_bits(logits(*windowed, 20), logits(*full, 20), "within the window");
+  EXPECT_NO_THROW(logits(*full, 21));
+  test::expect_refused([&] { logits(*windowed, 21); }, {"21 positions", "sliding window of 20"});
 }
 
 struct ModeCase {
@@ -377,6 +466,29 @@ TEST(EngineTest, RefusesTokensAndPositionsOutsideTheModel) {
   EXPECT_THROW(run({static_cast<int32_t>(model.config().vocab)}), Error);
   EXPECT_THROW(run({-1}), Error);
   EXPECT_THROW(run(Tokens(static_cast<size_t>(model.config().max_positions + 1), 1)), Error);
+}
+
+// A number that is none is refused with the tensor, wherever it stands.
+TEST(EngineTest, RefusesNonFiniteWeights) {
+  test::TinyModelSpec spec = small_spec();
+  spec.architecture = "Qwen3ForCausalLM";
+  spec.attention_bias = true;
+  const auto entries = test::tiny_safetensors(spec);
+  for (const char* name :
+       {"model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.bias",
+        "model.layers.0.self_attn.q_norm.weight", "model.layers.1.mlp.down_proj.weight"}) {
+    for (const float value : {HUGE_VALF, std::nanf("")}) {
+      auto spoilt = entries;
+      const auto entry = std::ranges::find(spoilt, name, &test::SafetensorsEntry::name);
+      entry->bytes.replace(4 * 5, 4, test::le_bytes(value));
+      const test::TempDir folder;
+      test::write_tiny_model(folder.path(), spec);
+      test::write_file(folder / "model.safetensors", test::safetensors_file(spoilt));
+      const auto checkpoint = Checkpoint::open(folder.path().string());
+      test::expect_refused([&] { const Model model(*checkpoint); },
+                           {name, value > 0 ? "+inf" : "NaN"});
+    }
+  }
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "sim/model/checkpoint.h"
+#include "sim/model/checkpoint/blocks.h"
+#include "sim/model/checkpoint/sha256.h"
 #include "tests/data.h"
 #include "tests/support/tiny_model.h"
 
@@ -49,7 +51,12 @@ void expect_weights(const Checkpoint& checkpoint, const TinyModelSpec& spec) {
 }
 
 void expect_config(const model::ModelConfig& config, const TinyModelSpec& spec) {
-  EXPECT_EQ(config.architecture, "LlamaForCausalLM");
+  EXPECT_EQ(config.architecture, spec.architecture);
+  EXPECT_EQ(config.qkv_bias, spec.has_qkv_bias());
+  EXPECT_EQ(config.output_bias, spec.attention_bias);
+  EXPECT_EQ(config.qk_norm, spec.has_qk_norm());
+  EXPECT_EQ(config.rope_scaling, spec.rope_scaling);
+  EXPECT_EQ(config.sliding_window, 0);
   EXPECT_EQ(config.hidden, spec.hidden);
   EXPECT_EQ(config.layers, spec.layers);
   EXPECT_EQ(config.heads, spec.heads);
@@ -96,6 +103,44 @@ INSTANTIATE_TEST_SUITE_P(All, FloatCheckpoint,
                            return std::string(model::dtype_name(std::get<0>(param.param))) +
                                   (std::get<1>(param.param) ? "Tied" : "Untied") +
                                   (std::get<2>(param.param) ? "Sharded" : "Single");
+                         });
+
+struct ArchitectureCase {
+  const char* name;
+  bool attention_bias;
+};
+
+class EveryArchitecture : public testing::TestWithParam<ArchitectureCase> {};
+
+TEST_P(EveryArchitecture, IsTheSameFromEitherContainer) {
+  TinyModelSpec spec;
+  spec.architecture = GetParam().name;
+  spec.attention_bias = GetParam().attention_bias;
+  spec.head_dim = 24;
+  spec.rope_scaling = {.rule = num::RopeScaling::Rule::kLinear, .factor = 4};
+  const test::TempDir dir;
+  test::write_tiny_model(dir.path(), spec);
+  test::write_tiny_gguf(dir / "tiny.gguf", spec, DType::kF32);
+  const auto folder = Checkpoint::open(dir.path().string());
+  const auto gguf = Checkpoint::open(dir / "tiny.gguf");
+  expect_weights(*folder, spec);
+  expect_weights(*gguf, spec);
+  expect_config(folder->config(), spec);
+  // GGUF files of Mistral say llama.
+  if (spec.architecture == "MistralForCausalLM") spec.architecture = "LlamaForCausalLM";
+  expect_config(gguf->config(), spec);
+  EXPECT_EQ(model::rope_steps(*folder), model::rope_steps(*gguf));
+}
+INSTANTIATE_TEST_SUITE_P(All, EveryArchitecture,
+                         testing::Values(ArchitectureCase{"LlamaForCausalLM", false},
+                                         ArchitectureCase{"LlamaForCausalLM", true},
+                                         ArchitectureCase{"MistralForCausalLM", false},
+                                         ArchitectureCase{"Qwen2ForCausalLM", false},
+                                         ArchitectureCase{"Qwen3ForCausalLM", false},
+                                         ArchitectureCase{"Qwen3ForCausalLM", true}),
+                         [](const auto& param) {
+                           return std::string(param.param.name) +
+                                  (param.param.attention_bias ? "Biased" : "");
                          });
 
 class SixteenBitCheckpoint : public testing::TestWithParam<DType> {};
@@ -204,11 +249,29 @@ TEST(Blocks, Q4_1) {
   EXPECT_EQ(test::encode_row(kBlockInput, 32, DType::kQ4_1), bytes);
 }
 
+// Part of the energy that rounding to so many bits may cost.
+double error_limit(DType dtype) {
+  switch (dtype) {
+    case DType::kQ8_0:
+      return 1e-4;
+    case DType::kQ6_K:
+      return 1e-3;
+    case DType::kQ5_0:
+    case DType::kQ5_1:
+    case DType::kQ5_K:
+      return 5e-3;
+    default:
+      return 2e-2;
+  }
+}
+
 // A quantised file reads as its blocks do, rotate-half rows included.
 class QuantisedGguf : public testing::TestWithParam<DType> {};
 
 TEST_P(QuantisedGguf, RowsAreTheirBlocks) {
-  const TinyModelSpec spec;
+  TinyModelSpec spec;
+  spec.hidden = spec.ffn = 256;  // whole blocks
+  spec.head_dim = 64;
   const test::TempDir dir;
   test::write_tiny_gguf(dir / "tiny.gguf", spec, GetParam());
   const auto checkpoint = Checkpoint::open(dir / "tiny.gguf");
@@ -232,12 +295,71 @@ TEST_P(QuantisedGguf, RowsAreTheirBlocks) {
       error += std::pow(static_cast<double>(want[k]) - static_cast<double>(weights[k]), 2);
       energy += std::pow(static_cast<double>(weights[k]), 2);
     }
-    EXPECT_LT(error, (GetParam() == DType::kQ8_0 ? 1e-4 : 2e-2) * energy) << name;
+    EXPECT_LT(error, error_limit(GetParam()) * energy) << name;
   }
 }
 INSTANTIATE_TEST_SUITE_P(All, QuantisedGguf,
-                         testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1),
+                         testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                                         DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K),
                          [](const auto& param) { return model::dtype_name(param.param); });
+
+// 64 blocks of every type whose bytes are those of SHA-256 of "TYPE:0", "TYPE:1", ..., each scale
+// made finite; SHA-256 of their values as tests/oracle/gguf_types.py prints it, computed by the
+// package gguf.
+struct GoldenBlocks {
+  DType dtype;
+  std::vector<size_t> scales;  // where float16 numbers lie in a block
+  const char* sha256;
+};
+
+class Dequantised : public testing::TestWithParam<GoldenBlocks> {};
+
+TEST_P(Dequantised, IsWhatTheFormatsAuthorsGet) {
+  const auto& [dtype, scales, golden] = GetParam();
+  const model::BlockShape shape = model::block_shape(dtype);
+  const auto size = static_cast<size_t>(shape.bytes);
+  constexpr size_t kBlocks = 64;
+  std::string stored;
+  for (int i = 0; stored.size() < kBlocks * size; ++i) {
+    model::Sha256 hash;
+    hash.update(std::string(model::dtype_name(dtype)) + ":" + std::to_string(i));
+    stored += from_hex(hash.hex());
+  }
+  stored.resize(kBlocks * size);
+  for (size_t block = 0; block < kBlocks; ++block)
+    for (const size_t at : scales) stored[block * size + at + 1] &= static_cast<char>(0xBF);
+  const TensorRef ref{
+      "blocks", dtype, 1, shape.values * int64_t{kBlocks}, std::as_bytes(std::span(stored)), 0};
+  const std::vector<float> values = read_all(ref);
+  model::Sha256 hash;
+  hash.update(std::as_bytes(std::span(values)));
+  EXPECT_EQ(hash.hex(), golden);
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, Dequantised,
+    testing::Values(
+        GoldenBlocks{
+            DType::kQ8_0, {0}, "9ae246182615320d7751d35f5d23352fbd1a2425652f5cba8ffcc9405b141ae7"},
+        GoldenBlocks{
+            DType::kQ4_0, {0}, "31e63ce961584959acec295ddadc37e971ecc5593d62f5caea70f07c9f1398f5"},
+        GoldenBlocks{DType::kQ4_1,
+                     {0, 2},
+                     "9227586927d99c1cb050210d7af40e7d26b7379c73dc7b37e8e2dea5c4dcaa90"},
+        GoldenBlocks{
+            DType::kQ5_0, {0}, "5e82f73a546d735d870b9d5fdacbadb578cc5861bc530dd20105c7a96a0fa34a"},
+        GoldenBlocks{DType::kQ5_1,
+                     {0, 2},
+                     "a2ac33d4c8f711085d7653319a4b90a4f85cfef3a9e41bce3baf9a0c9416d146"},
+        GoldenBlocks{DType::kQ4_K,
+                     {0, 2},
+                     "35acdc049f431d1b40d46729fc09165c365f0ded0cbf144fe7fc115db7401a42"},
+        GoldenBlocks{DType::kQ5_K,
+                     {0, 2},
+                     "c5bbf54eb45370a7bb533570b305fdf7abbb3bf5609caa4b127971443857ee64"},
+        GoldenBlocks{DType::kQ6_K,
+                     {208},
+                     "54938ee66824b36115d8ec66a2d74d365defc41995cdfd298bd80862208d5000"}),
+    [](const auto& param) { return model::dtype_name(param.param.dtype); });
 
 TEST(RopeDivisors, AreTheTensorOfThatName) {
   const TinyModelSpec spec;
@@ -287,6 +409,69 @@ TEST(Config, DefaultsAndNewerSpellings) {
   EXPECT_EQ(read.rope_theta, 500000.0);
 }
 
+class FolderConfig : public testing::Test {
+ protected:
+  // The configuration of a folder of this architecture with these keys changed.
+  model::ModelConfig read(const std::string& architecture, const nlohmann::json& changes) {
+    TinyModelSpec spec;
+    spec.architecture = architecture;
+    test::write_tiny_model(dir_.path(), spec);
+    auto config = nlohmann::json::parse(test::tiny_config_json(spec));
+    for (const auto& [key, value] : changes.items()) config[key] = value;
+    for (const auto& [key, value] : changes.items())
+      if (value == "absent") config.erase(key);
+    test::write_file(dir_ / "config.json", config.dump());
+    return Checkpoint::open(dir_.path().string())->config();
+  }
+
+ private:
+  test::TempDir dir_;
+};
+
+TEST_F(FolderConfig, RopeScalingInEverySpelling) {
+  const num::RopeScaling llama3{
+      .rule = num::RopeScaling::Rule::kLlama3, .factor = 32, .low = 1, .high = 4, .original = 8192};
+  nlohmann::json object = {{"rope_type", "llama3"},
+                           {"factor", 32.0},
+                           {"low_freq_factor", 1.0},
+                           {"high_freq_factor", 4.0},
+                           {"original_max_position_embeddings", 8192}};
+  EXPECT_EQ(read("LlamaForCausalLM", {{"rope_scaling", object}}).rope_scaling, llama3);
+  object["rope_theta"] = 500000.0;
+  const auto newest =
+      read("LlamaForCausalLM", {{"rope_parameters", object}, {"rope_theta", "absent"}});
+  EXPECT_EQ(newest.rope_scaling, llama3);
+  EXPECT_EQ(newest.rope_theta, 500000.0);
+  const num::RopeScaling linear{.rule = num::RopeScaling::Rule::kLinear, .factor = 2.5};
+  EXPECT_EQ(read("MistralForCausalLM", {{"rope_scaling", {{"type", "linear"}, {"factor", 2.5}}}})
+                .rope_scaling,
+            linear);
+}
+
+// As transformers decides it: Mistral's window holds where it is not null, Qwen's where the switch
+// is on and some layer is beyond max_window_layers, Llama's never.
+TEST_F(FolderConfig, SlidingWindows) {
+  const auto window = [&](const char* architecture, const nlohmann::json& changes) {
+    return read(architecture, changes).sliding_window;
+  };
+  EXPECT_EQ(window("MistralForCausalLM", {{"sliding_window", 100}}), 100);
+  EXPECT_EQ(window("MistralForCausalLM", {{"sliding_window", nullptr}}), 0);
+  EXPECT_EQ(window("MistralForCausalLM", {{"sliding_window", "absent"}}), 4096);
+  EXPECT_EQ(window("LlamaForCausalLM", {{"sliding_window", 100}}), 0);
+  for (const char* qwen : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    nlohmann::json changes = {{"sliding_window", 100}, {"max_window_layers", 1}};
+    EXPECT_EQ(window(qwen, changes), 0);
+    changes["use_sliding_window"] = false;
+    EXPECT_EQ(window(qwen, changes), 0);
+    changes["use_sliding_window"] = true;
+    EXPECT_EQ(window(qwen, changes), 100);
+    changes["max_window_layers"] = 2;  // as many as there are
+    EXPECT_EQ(window(qwen, changes), 0);
+    changes["layer_types"] = {"full_attention", "sliding_attention"};
+    EXPECT_EQ(window(qwen, changes), 100);
+  }
+}
+
 // A trained checkpoint, in the shape that its own page gives.
 TEST(RealFiles, Stories260KFolder) {
   KVX_NEED_DATA(path, "models/stories260K/hf");
@@ -295,6 +480,22 @@ TEST(RealFiles, Stories260KFolder) {
   EXPECT_EQ(checkpoint->config().head_dim, 8);
   EXPECT_TRUE(checkpoint->config().tied);
   EXPECT_EQ(checkpoint->tensor("model.layers.4.mlp.down_proj.weight", 64, 172).dtype, DType::kF32);
+}
+
+TEST(RealFiles, QwenCoderGguf) {
+  KVX_NEED_MODEL(path, "qwen2.5-coder-0.5b.gguf");
+  const auto checkpoint = Checkpoint::open(path);
+  const model::ModelConfig& config = checkpoint->config();
+  EXPECT_EQ(config.architecture, "Qwen2ForCausalLM");
+  EXPECT_EQ(config.layers, 24);
+  EXPECT_EQ(config.heads, 14);
+  EXPECT_EQ(config.kv_heads, 2);
+  EXPECT_EQ(config.rope_theta, 1e6);
+  EXPECT_TRUE(config.qkv_bias);
+  EXPECT_FALSE(config.tied);
+  EXPECT_EQ(checkpoint->tensor("model.layers.0.self_attn.q_proj.bias", 896, 1).dtype, DType::kF32);
+  EXPECT_EQ(checkpoint->tensor("model.layers.0.mlp.down_proj.weight", 896, 4864).dtype,
+            DType::kQ6_K);
 }
 
 TEST(RealFiles, SmolLm2Gguf) {

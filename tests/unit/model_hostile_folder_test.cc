@@ -72,6 +72,32 @@ std::function<void(const TempDir&)> edit_shards(std::function<void(const TempDir
 
 const std::string kSecondShard = "model-00002-of-00002.safetensors";
 
+// A good llama3 scaling with one field replaced.
+std::function<void(const TempDir&)> set_llama3(const std::string& key, const json& value) {
+  json scaling = {{"rope_type", "llama3"},
+                  {"factor", 8.0},
+                  {"low_freq_factor", 1.0},
+                  {"high_freq_factor", 4.0},
+                  {"original_max_position_embeddings", 8192}};
+  scaling[key] = value;
+  return set_config("rope_scaling", scaling);
+}
+
+void rename(json& header, const std::string& from, const std::string& to) {
+  header[to] = header[from];
+  header.erase(from);
+}
+
+// A Qwen2 folder with another safetensors header.
+std::function<void(const TempDir&)> qwen2(std::function<void(json&)> edit) {
+  return [edit](const TempDir& dir) {
+    TinyModelSpec spec;
+    spec.architecture = "Qwen2ForCausalLM";
+    test::write_tiny_model(dir.path(), spec);
+    edit_weights([&](Weights& weights) { edit(weights.header); })(dir);
+  };
+}
+
 const std::vector<Case> kCases = {
     // safetensors
     {"EmptyFile", replace_weights(""), {kWeights, "0 bytes"}},
@@ -266,15 +292,18 @@ const std::vector<Case> kCases = {
     {"ConfigLarge",
      [](const TempDir& dir) { test::write_file(dir / "config.json", std::string(2 << 20, ' ')); },
      {"config.json", "2097152 bytes"}},
-    {"Qwen2",
+    {"Qwen2WithoutBiases",
      set_config("architectures", {"Qwen2ForCausalLM"}),
-     {"config.json", "Qwen2ForCausalLM", "missing q/k/v biases"}},
-    {"Qwen3",
+     {"model.layers.0.self_attn.q_proj.bias", "missing"}},
+    {"Qwen3WithoutNorms",
      set_config("architectures", {"Qwen3ForCausalLM"}),
-     {"config.json", "Qwen3ForCausalLM", "missing q/k norm"}},
-    {"Mistral",
-     set_config("architectures", {"MistralForCausalLM"}),
-     {"config.json", "MistralForCausalLM", "missing sliding-window"}},
+     {"model.layers.0.self_attn.q_norm.weight", "missing"}},
+    {"Qwen2Moe",
+     set_config("architectures", {"Qwen2MoeForCausalLM"}),
+     {"config.json", "Qwen2MoeForCausalLM", "missing mixture of experts"}},
+    {"Gemma",
+     set_config("architectures", {"Gemma2ForCausalLM"}),
+     {"config.json", "Gemma2ForCausalLM", "missing scaled embeddings"}},
     {"OtherArchitecture",
      set_config("architectures", {"FooForCausalLM"}),
      {"config.json", "FooForCausalLM", "missing"}},
@@ -302,20 +331,98 @@ const std::vector<Case> kCases = {
      set_config("num_key_value_heads", 3),
      {"config.json", "num_key_value_heads", "3"}},
     {"HeadDimOdd", set_config("head_dim", 15), {"config.json", "15", "odd"}},
-    {"RopeScaling",
+    {"RopeYarn",
+     set_config("rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}),
+     {"config.json", "rope_scaling.rope_type", "yarn", "missing"}},
+    {"RopeDynamicOldSpelling",
+     set_config("rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}),
+     {"config.json", "rope_scaling.type", "dynamic", "missing"}},
+    {"RopeLongropeNewest",
+     set_config("rope_parameters", {{"rope_type", "longrope"}, {"rope_theta", 1e4}}),
+     {"config.json", "rope_parameters.rope_type", "longrope", "missing"}},
+    {"RopeTypesDiffer",
+     set_config("rope_scaling", {{"rope_type", "linear"}, {"type", "default"}, {"factor", 2.0}}),
+     {"config.json", "rope_scaling.type", "default"}},
+    {"RopeLinearWithoutFactor",
+     set_config("rope_scaling", {{"rope_type", "linear"}}),
+     {"config.json", "rope_scaling.factor", "missing"}},
+    {"RopeFactorZero",
+     set_config("rope_scaling", {{"rope_type", "linear"}, {"factor", 0.0}}),
+     {"config.json", "rope_scaling.factor", "0.0"}},
+    {"RopeFactorTiny",
+     set_config("rope_scaling", {{"rope_type", "linear"}, {"factor", 1e-300}}),
+     {"config.json", "rope_scaling.factor", "1e-300", "at least 1"}},
+    {"RopeFactorText",
+     set_config("rope_scaling", {{"rope_type", "linear"}, {"factor", "2"}}),
+     {"config.json", "rope_scaling.factor", "2"}},
+    {"Llama3WithoutFactors",
      set_config("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}}),
-     {"config.json", "rope_scaling", "llama3", "missing"}},
-    {"RopeScalingOld",
-     set_config("rope_scaling", {{"type", "linear"}, {"factor", 2.0}}),
-     {"config.json", "rope_scaling", "linear", "missing"}},
+     {"config.json", "rope_scaling.low_freq_factor", "missing"}},
+    {"Llama3FactorsEqual", set_llama3("high_freq_factor", 1.0), {"high_freq_factor", "1.0", "above"}},
+    {"Llama3LowNegative", set_llama3("low_freq_factor", -1.0), {"low_freq_factor", "-1.0"}},
+    {"Llama3OriginalZero",
+     set_llama3("original_max_position_embeddings", 0),
+     {"original_max_position_embeddings", "0"}},
+    {"Llama3OriginalFraction",
+     set_llama3("original_max_position_embeddings", 8192.5),
+     {"original_max_position_embeddings", "8192.5"}},
+    {"RopeUnknownField",
+     set_llama3("mrope_section", {1, 2}),
+     {"config.json", "rope_scaling.mrope_section", "not supported"}},
+    {"RopePartialInside",
+     set_llama3("partial_rotary_factor", 0.5),
+     {"config.json", "rope_scaling.partial_rotary_factor", "0.5"}},
+    {"RopePartial",
+     set_config("partial_rotary_factor", 0.5),
+     {"config.json", "partial_rotary_factor", "0.5"}},
+    {"RopeScaledTwice",
+     [](const TempDir& dir) {
+       set_llama3("factor", 8.0)(dir);
+       set_config("rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}})(dir);
+     },
+     {"config.json", "rope_scaling", "what rope_parameters says"}},
+    {"RopeThetaBelowOne", set_config("rope_theta", 0.5), {"config.json", "rope_theta", "0.5"}},
+    {"RopeThetaHuge", set_config("rope_theta", 1e300), {"config.json", "rope_theta", "1e+300"}},
     {"RopeScalingNameless",
      set_config("rope_scaling", {{"factor", 2.0}}),
      {"config.json", "rope_scaling.rope_type", "missing"}},
     {"RopeThetaZero", set_config("rope_theta", 0.0), {"config.json", "rope_theta", "0.0"}},
     {"EpsNegative", set_config("rms_norm_eps", -1e-5), {"config.json", "rms_norm_eps", "-1e-05"}},
-    {"AttentionBias",
+    {"AttentionBiasWithoutTensors",
      set_config("attention_bias", true),
+     {"model.layers.0.self_attn.q_proj.bias", "missing"}},
+    {"MistralBias",
+     [](const TempDir& dir) {
+       set_config("architectures", {"MistralForCausalLM"})(dir);
+       set_config("attention_bias", true)(dir);
+     },
      {"config.json", "attention_bias", "missing biases"}},
+    {"MistralWindowZero",
+     [](const TempDir& dir) {
+       set_config("architectures", {"MistralForCausalLM"})(dir);
+       set_config("sliding_window", 0)(dir);
+     },
+     {"config.json", "sliding_window", "0"}},
+    {"LayerTypesOther",
+     set_config("layer_types", {"full_attention", "chunked_attention"}),
+     {"config.json", "layer_types", "chunked_attention"}},
+    {"LayerTypesNumber", set_config("layer_types", 3), {"config.json", "layer_types", "3"}},
+    {"BiasMissingInOneLayer",
+     qwen2([](json& header) { rename(header, "model.layers.1.self_attn.k_proj.bias", "x"); }),
+     {"model.layers.1.self_attn.k_proj.bias", "missing"}},
+    {"BiasTooMany",
+     [](const TempDir& dir) {
+       TinyModelSpec spec;
+       spec.attention_bias = true;
+       test::write_tiny_model(dir.path(), spec);
+       set_config("architectures", {"Qwen2ForCausalLM"})(dir);
+     },
+     {kWeights, "model.layers.0.self_attn.o_proj.bias", "not part of"}},
+    {"BiasOfRankTwo",
+     qwen2([](json& header) {
+       header["model.layers.0.self_attn.q_proj.bias"]["shape"] = {8, 8};
+     }),
+     {kWeights, "model.layers.0.self_attn.q_proj.bias", "[8, 8]", "[64]"}},
     {"MlpBias", set_config("mlp_bias", true), {"config.json", "mlp_bias", "missing biases"}},
     {"Activation", set_config("hidden_act", "gelu"), {"config.json", "hidden_act", "gelu"}},
     {"Quantised",

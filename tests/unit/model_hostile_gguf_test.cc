@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -95,6 +96,25 @@ std::function<std::string()> one_value(const std::string& key, uint32_t type,
   return [=] { return GgufWriter().scalar(key, type, bytes).file(); };
 }
 
+std::string floats(int count, float value) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += le_bytes(value);
+  return out;
+}
+
+// The keys of GGUF architecture `claimed`, the tensors of `architecture`.
+std::function<std::string()> of_another(const std::string& architecture,
+                                        const std::string& claimed) {
+  return [=] {
+    TinyModelSpec spec;
+    spec.architecture = claimed == "qwen2" ? "Qwen2ForCausalLM" : "Qwen3ForCausalLM";
+    GgufWriter writer = test::tiny_gguf_metadata(spec);
+    spec.architecture = architecture;
+    test::add_tiny_gguf_tensors(writer, spec, DType::kF32);
+    return writer.file();
+  };
+}
+
 const std::vector<Case> kCases = {
     {"EmptyFile", [] { return std::string(); }, {"magic", "truncated"}},
     {"OtherMagic", patched(0, "GGML"), {"magic", "'GGML'"}},
@@ -120,7 +140,8 @@ const std::vector<Case> kCases = {
     {"ArrayOfUnknown", one_value("abc", 9, le_bytes<uint32_t>(77) + le_bytes<uint64_t>(1) + "1234"), {"abc", "type 77"}},
     // configuration
     {"NoArchitecture", without("general.architecture"), {"general.architecture", "missing"}},
-    {"Qwen2", with_string("general.architecture", "qwen2"), {"'qwen2'", "missing q/k/v biases"}},
+    {"OtherArchitecturesKeys", with_string("general.architecture", "qwen2"), {"'qwen2.embedding_length'", "missing"}},
+    {"Qwen2Moe", with_string("general.architecture", "qwen2moe"), {"'qwen2moe'", "missing mixture of experts"}},
     {"Gemma", with_string("general.architecture", "gemma2"), {"'gemma2'", "missing"}},
     {"ArchitectureNumber", with_u32("general.architecture", 7), {"general.architecture", "7", "string"}},
     {"ArchitectureLong", with_string("general.architecture", std::string(100000, 'x')), {"architecture", "xxx..."}},
@@ -145,6 +166,15 @@ const std::vector<Case> kCases = {
     {"RopeBaseNan", with_f32("llama.rope.freq_base", std::numeric_limits<float>::quiet_NaN()), {"llama.rope.freq_base", "nan"}},
     {"RopeScaling", with_string("llama.rope.scaling.type", "yarn"), {"llama.rope.scaling.type", "yarn", "missing"}},
     {"RopeScalingFactor", with_f32("llama.rope.scaling.factor", 4), {"llama.rope.scaling.factor", "not supported"}},
+    {"RopeLinearWithoutFactor", with_string("llama.rope.scaling.type", "linear"), {"llama.rope.scaling.factor", "missing"}},
+    {"RopeLinearFactorSmall", with_key("llama.rope.scaling.type", [](GgufWriter& w) {
+       w.string("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 0.5f);
+     }),
+     {"llama.rope.scaling.factor", "0.5", "from 1"}},
+    {"RopeBaseBelowOne", with_f32("llama.rope.freq_base", 0.5f), {"llama.rope.freq_base", "0.5"}},
+    {"RopeBaseHuge", with_f32("llama.rope.freq_base", 3e38f), {"llama.rope.freq_base", "e+38"}},
+    {"SlidingWindowNegative", with_key("", [](GgufWriter& w) { w.scalar("llama.attention.sliding_window", 5, le_bytes<int32_t>(-2)); }),
+     {"llama.attention.sliding_window", "-2"}},
     {"NoEps", without("llama.attention.layer_norm_rms_epsilon"), {"layer_norm_rms_epsilon", "missing"}},
     {"Experts", with_u32("llama.expert_count", 8), {"llama.expert_count", "8", "missing mixture of experts"}},
     {"UnknownKey", with_f32("llama.logit_scale", 2), {"llama.logit_scale", "not supported"}},
@@ -156,7 +186,15 @@ const std::vector<Case> kCases = {
     {"TensorMissing", [] { return metadata().tensor("token_embd.weight", {64, 320}, 0, std::string(4 * 64 * 320, '\0')).file(); },
      {"model.norm.weight", "missing"}},
     {"TensorTwice", with_tensor("output_norm.weight", {64}, 0, std::string(256, '\0')), {"output_norm.weight", "twice"}},
-    {"TensorUnknown", with_tensor("blk.0.attn_q.bias", {64}, 0, std::string(256, '\0')), {"blk.0.attn_q.bias", "not part of"}},
+    {"TensorUnknown", with_tensor("blk.0.attn_q_norm.weight", {16}, 0, std::string(64, '\0')), {"blk.0.attn_q_norm.weight", "not part of"}},
+    {"BiasAlone", with_tensor("blk.0.attn_q.bias", {64}, 0, std::string(256, '\0')), {"model.layers.0.self_attn.k_proj.bias", "missing"}},
+    {"BiasInLayerOneOnly", with_tensor("blk.1.attn_q.bias", {64}, 0, std::string(256, '\0')), {"blk.1.attn_q.bias", "not part of"}},
+    {"BiasShort", with_tensor("blk.0.attn_q.bias", {32}, 0, std::string(128, '\0')), {"blk.0.attn_q.bias", "[32]", "[64]"}},
+    {"BiasQuantised", with_tensor("blk.0.attn_q.bias", {64}, 8, std::string(68, '\0')), {"blk.0.attn_q.bias", "bias of type Q8_0"}},
+    {"Qwen2WithoutBias", of_another("LlamaForCausalLM", "qwen2"), {"model.layers.0.self_attn.q_proj.bias", "missing"}},
+    {"Qwen3WithoutNorm", of_another("LlamaForCausalLM", "qwen3"), {"model.layers.0.self_attn.q_norm.weight", "missing"}},
+    {"Qwen2WithNorms", of_another("Qwen3ForCausalLM", "qwen2"), {"model.layers.0.self_attn.q_proj.bias", "missing"}},
+    {"Qwen3WithNormsOfQwen2", of_another("Qwen2ForCausalLM", "qwen3"), {"model.layers.0.self_attn.q_norm.weight", "missing"}},
     {"TensorHuggingFaceName", with_tensor("model.norm.weight", {64}, 0, std::string(256, '\0')), {"model.norm.weight", "not part of"}},
     {"NameEmpty", with_tensor("", {64}, 0, std::string(256, '\0')), {"name of tensor 21", "''"}},
     {"NameBadUtf8", with_tensor("\xc0\x80", {64}, 0, std::string(256, '\0')), {"name of tensor 21", "\\xc0\\x80"}},
@@ -165,9 +203,10 @@ const std::vector<Case> kCases = {
     {"DimensionZero", with_tensor("x", {64, 0}, 0, ""), {"'x'", "dimension 1 of 0"}},
     {"DimensionsOverflow", with_tensor("x", {uint64_t{1} << 40, uint64_t{1} << 40}, 0, ""), {"'x'", "1099511627776"}},
     {"DimensionsHuge", with_tensor("x", {uint64_t{1} << 59}, 0, ""), {"'x'", "2305843009213693952 bytes"}},
-    {"TypeQ4K", with_tensor("blk.0.x", {256}, 12, std::string(144, '\0')), {"Q4_K tensor 'blk.0.x'", "type not supported"}},
+    {"TypeQ2K", with_tensor("blk.0.x", {256}, 10, std::string(84, '\0')), {"Q2_K tensor 'blk.0.x'", "type not supported"}},
     {"TensorTypeUnknown", with_tensor("x", {256}, 99, ""), {"'x'", "type 99"}},
     {"RowNoMultiple", with_tensor("x", {48}, 8, std::string(51, '\0')), {"'x'", "rows of 48", "Q8_0", "32"}},
+    {"RowNoMultipleOf256", with_tensor("x", {128}, 12, std::string(144, '\0')), {"'x'", "rows of 128", "Q4_K", "256"}},
     {"OffsetUnaligned", with_tensor_at(8, std::string(64, '\0')), {"token_embd.weight", "offset 8"}},
     {"OffsetBeyond", with_tensor_at(64, std::string(32, '\0')), {"token_embd.weight", "offset 64 of 32"}},
     {"OffsetHuge", with_tensor_at(~uint64_t{31}, std::string(32, '\0')), {"token_embd.weight", "18446744073709551584"}},
@@ -186,6 +225,17 @@ const std::vector<Case> kCases = {
      {"blk.0.ffn_gate.weight", "[128, 64]", "[96, 64]"}},
     {"RopeFreqsLong", with_tensor("rope_freqs.weight", {16}, 0, std::string(64, '\0')), {"rope_freqs.weight", "[16]", "[8]"}},
     {"RopeFreqsZero", with_tensor("rope_freqs.weight", {8}, 0, std::string(32, '\0')), {"rope_freqs.weight", "0 at 0"}},
+    {"RopeFreqsBelowOne", with_tensor("rope_freqs.weight", {8}, 0, floats(8, 1e-30f)), {"rope_freqs.weight", "1e-30 at 0"}},
+    {"RopeFreqsInfinite", with_tensor("rope_freqs.weight", {8}, 0, floats(8, std::numeric_limits<float>::infinity())),
+     {"rope_freqs.weight", "inf at 0"}},
+    {"RopeFreqsBesideLinear", [] {
+       TinyModelSpec spec;
+       spec.rope_scaling = {.rule = num::RopeScaling::Rule::kLinear, .factor = 2};
+       GgufWriter writer = test::tiny_gguf_metadata(spec);
+       test::add_tiny_gguf_tensors(writer, spec, DType::kF32);
+       return writer.tensor("rope_freqs.weight", {8}, 0, floats(8, 2)).file();
+     },
+     {"rope_freqs.weight", "beside scaled rotary frequencies"}},
 };
 
 class HostileGguf : public testing::TestWithParam<Case> {};

@@ -175,8 +175,8 @@ const std::vector<GgufCase> kGgufCases = {
      {"tokenizer.ggml.model", "'bert'", "missing"}},
     {"PreUnknown",
      "tokenizer.ggml.pre",
-     [](GgufWriter& w) { w.string("tokenizer.ggml.pre", "qwen2"); },
-     {"tokenizer.ggml.pre", "'qwen2'", "missing"}},
+     [](GgufWriter& w) { w.string("tokenizer.ggml.pre", "bloom"); },
+     {"tokenizer.ggml.pre", "'bloom'", "missing"}},
     {"TypesShort",
      "tokenizer.ggml.token_type",
      [](GgufWriter& w) {

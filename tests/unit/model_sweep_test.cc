@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,15 @@ TinyModelSpec smallest() {
   return spec;
 }
 
+// With everything that a Llama does not have.
+TinyModelSpec smallest_qwen3() {
+  TinyModelSpec spec = smallest();
+  spec.architecture = "Qwen3ForCausalLM";
+  spec.attention_bias = true;
+  spec.rope_scaling = {.rule = num::RopeScaling::Rule::kLinear, .factor = 2};
+  return spec;
+}
+
 void use_checkpoint(const std::string& path) {
   const auto checkpoint = Checkpoint::open(path);
   const model::ModelConfig& config = checkpoint->config();
@@ -48,6 +58,11 @@ void use_checkpoint(const std::string& path) {
   model::read_row(embed, config.vocab - 1, row);
   model::read_row(q, 0, row);
   model::read_row(q, q_rows - 1, row);
+  if (config.qkv_bias) {
+    const auto bias = checkpoint->tensor("model.layers.0.self_attn.q_proj.bias", q_rows, 1);
+    model::read_row(bias, q_rows - 1, std::span(row).first(1));
+  }
+  EXPECT_EQ(model::rope_steps(*checkpoint).size(), static_cast<size_t>(config.head_dim / 2));
 }
 
 void use_tokenizer(const std::string& path) {
@@ -133,6 +148,15 @@ TEST_P(GgufSweep, Flips) {
 INSTANTIATE_TEST_SUITE_P(All, GgufSweep, testing::Values(DType::kF16, DType::kQ4_1),
                          [](const auto& param) { return model::dtype_name(param.param); });
 
+TEST(GgufSweepOfQwen3, TruncationsAndFlips) {
+  const TempDir dir;
+  const std::string path = dir / "tiny.gguf";
+  test::write_tiny_gguf(path, smallest_qwen3(), DType::kQ5_1);
+  const size_t header = header_size(smallest_qwen3());
+  EXPECT_LE(truncations(path, path, header + 2000, use_checkpoint).accepted, 31);
+  EXPECT_GT(flips(path, path, header + 1500, 3, use_checkpoint).refused, 100);
+}
+
 TEST(GgufTokenizerSweep, TruncationsAndFlips) {
   const TempDir dir;
   const std::string path = dir / "tiny.gguf";
@@ -154,6 +178,17 @@ TEST(ConfigSweep, TruncationsAndFlips) {
   test::write_tiny_model(dir.path(), smallest());
   const std::string path = dir.path().string();
   // Only the final line end can be missed.
+  EXPECT_LE(truncations(path, dir / "config.json", ~size_t{0}, use_checkpoint).accepted, 1);
+  EXPECT_GT(flips(path, dir / "config.json", ~size_t{0}, 1, use_checkpoint).refused, 100);
+}
+
+TEST(ConfigSweepOfScaledQwen3, TruncationsAndFlips) {
+  const TempDir dir;
+  TinyModelSpec spec = smallest_qwen3();
+  spec.rope_scaling = {
+      .rule = num::RopeScaling::Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 64};
+  test::write_tiny_model(dir.path(), spec);
+  const std::string path = dir.path().string();
   EXPECT_LE(truncations(path, dir / "config.json", ~size_t{0}, use_checkpoint).accepted, 1);
   EXPECT_GT(flips(path, dir / "config.json", ~size_t{0}, 1, use_checkpoint).refused, 100);
 }

@@ -158,6 +158,49 @@ TEST(CheckValues, RopeDivisorsDivideTheInverseFrequencies) {
   EXPECT_EQ(rope_steps(128, 5e5, divisors)[40], 0x00005b8950f3fa4dull);
 }
 
+TEST(CheckValues, RopeStepsOfLlama3Scaling) {
+  const RopeScaling llama3{
+      .rule = RopeScaling::Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 8192};
+  const std::vector<uint64_t> steps = rope_steps(128, 5e5, {}, llama3);
+  EXPECT_EQ(steps[1], 0x2130c415f3515000ull);  // kept
+  EXPECT_EQ(steps[28], 0x00217f20f7661d24ull);
+  EXPECT_EQ(steps[31], 0x0008efad840323bbull);  // between
+  EXPECT_EQ(steps[40], 0x00005b8950f3fa4dull);  // divided by 8
+}
+
+// GGUF files of Llama 3 hold what its scaling divides by, rounded to binary32.
+TEST(CheckValues, Llama3ScalingIsNearItsDivisors) {
+  const RopeScaling llama3{
+      .rule = RopeScaling::Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 8192};
+  const std::vector<uint64_t> scaled = rope_steps(128, 5e5, {}, llama3);
+  const std::vector<uint64_t> plain = rope_steps(128, 5e5, {});
+  std::vector<float> divisors;
+  for (size_t i = 0; i < plain.size(); ++i)
+    divisors.push_back(
+        static_cast<float>(static_cast<double>(plain[i]) / static_cast<double>(scaled[i])));
+  const std::vector<uint64_t> divided = rope_steps(128, 5e5, divisors);
+  int between = 0;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const double step = static_cast<double>(scaled[i]);
+    EXPECT_LE(std::fabs(static_cast<double>(divided[i]) - step), step * 0x1p-23) << i;
+    if (divisors[i] == 1 || divisors[i] == 8) {
+      EXPECT_EQ(divided[i], scaled[i]) << i;
+    } else {
+      ++between;
+    }
+  }
+  EXPECT_GT(between, 2);
+}
+
+TEST(CheckValues, LinearScalingDividesTheInverseFrequencies) {
+  const RopeScaling linear{.rule = RopeScaling::Rule::kLinear, .factor = 8};
+  EXPECT_EQ(rope_steps(128, 5e5, {}, linear)[40], 0x00005b8950f3fa4dull);
+  const std::vector<float> divisors(64, 8.0f);
+  EXPECT_EQ(rope_steps(128, 5e5, {}, linear), rope_steps(128, 5e5, divisors));
+  // Divisors take the place of scaling.
+  EXPECT_EQ(rope_steps(128, 5e5, divisors, linear), rope_steps(128, 5e5, divisors));
+}
+
 TEST(CheckValues, RopeRotatesHalves) {
   const std::array<float, 2> sin = {f32(0x3f576aa5), f32(0x3e8a0848)};
   const std::array<float, 2> cos = {f32(0x3f0a5140), f32(0x3f768576)};

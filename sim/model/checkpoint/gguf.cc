@@ -8,6 +8,7 @@
 #include <cstring>
 #include <set>
 
+#include "sim/model/checkpoint/blocks.h"
 #include "sim/model/checkpoint/utf8.h"
 
 namespace kvx::model {
@@ -20,52 +21,46 @@ constexpr uint64_t kLengthSize = 8;            // of a string or an array, befor
 constexpr uint64_t kMinValueSize = 8 + 4 + 1;  // key length, type, content
 constexpr uint64_t kMinTensorSize =
     8 + 4 + 8 + 4 + 8;  // name length, rank, one dimension, type, offset
-constexpr uint64_t kBlock = 32;
 
 struct TensorType {
   uint32_t id;
   const char* name;
-  uint64_t block_bytes;  // of 32 values; 0: not read
-  std::optional<DType> dtype;
+  std::optional<DType> dtype;  // absent: not read
 };
 constexpr TensorType kTensorTypes[] = {
-    {0, "F32", 128, DType::kF32},
-    {1, "F16", 64, DType::kF16},
-    {30, "BF16", 64, DType::kBf16},
-    {8, "Q8_0", 34, DType::kQ8_0},
-    {2, "Q4_0", 18, DType::kQ4_0},
-    {3, "Q4_1", 20, DType::kQ4_1},
-    {6, "Q5_0", 0, {}},
-    {7, "Q5_1", 0, {}},
-    {9, "Q8_1", 0, {}},
-    {10, "Q2_K", 0, {}},
-    {11, "Q3_K", 0, {}},
-    {12, "Q4_K", 0, {}},
-    {13, "Q5_K", 0, {}},
-    {14, "Q6_K", 0, {}},
-    {15, "Q8_K", 0, {}},
-    {16, "IQ2_XXS", 0, {}},
-    {17, "IQ2_XS", 0, {}},
-    {18, "IQ3_XXS", 0, {}},
-    {19, "IQ1_S", 0, {}},
-    {20, "IQ4_NL", 0, {}},
-    {21, "IQ3_S", 0, {}},
-    {22, "IQ2_S", 0, {}},
-    {23, "IQ4_XS", 0, {}},
-    {24, "I8", 0, {}},
-    {25, "I16", 0, {}},
-    {26, "I32", 0, {}},
-    {27, "I64", 0, {}},
-    {28, "F64", 0, {}},
-    {29, "IQ1_M", 0, {}},
-    {34, "TQ1_0", 0, {}},
-    {35, "TQ2_0", 0, {}},
-    {39, "MXFP4", 0, {}},
+    {0, "F32", DType::kF32},
+    {1, "F16", DType::kF16},
+    {30, "BF16", DType::kBf16},
+    {8, "Q8_0", DType::kQ8_0},
+    {2, "Q4_0", DType::kQ4_0},
+    {3, "Q4_1", DType::kQ4_1},
+    {6, "Q5_0", DType::kQ5_0},
+    {7, "Q5_1", DType::kQ5_1},
+    {12, "Q4_K", DType::kQ4_K},
+    {13, "Q5_K", DType::kQ5_K},
+    {14, "Q6_K", DType::kQ6_K},
+    {9, "Q8_1", {}},
+    {10, "Q2_K", {}},
+    {11, "Q3_K", {}},
+    {15, "Q8_K", {}},
+    {16, "IQ2_XXS", {}},
+    {17, "IQ2_XS", {}},
+    {18, "IQ3_XXS", {}},
+    {19, "IQ1_S", {}},
+    {20, "IQ4_NL", {}},
+    {21, "IQ3_S", {}},
+    {22, "IQ2_S", {}},
+    {23, "IQ4_XS", {}},
+    {24, "I8", {}},
+    {25, "I16", {}},
+    {26, "I32", {}},
+    {27, "I64", {}},
+    {28, "F64", {}},
+    {29, "IQ1_M", {}},
+    {34, "TQ1_0", {}},
+    {35, "TQ2_0", {}},
+    {39, "MXFP4", {}},
 };
-
-bool is_quantised(DType dtype) {
-  return dtype == DType::kQ8_0 || dtype == DType::kQ4_0 || dtype == DType::kQ4_1;
-}
 
 // Reads forward; every length is checked against what is left. `where` names the field being read.
 class Cursor {
@@ -189,13 +184,13 @@ TensorInfo read_tensor_info(Cursor& cursor, const std::string& path) {
     throw file_error(path,
                      fmt::format("{} tensor {}: type not supported", type.name, printable(name)));
   }
-  if (is_quantised(*type.dtype) && shape[0] % int64_t{kBlock} != 0) {
+  const BlockShape block = block_shape(*type.dtype);
+  if (shape[0] % block.values != 0) {
     cursor.fail(fmt::format("has rows of {} values, {} needs a multiple of {}", shape[0], type.name,
-                            kBlock));
+                            block.values));
   }
   std::reverse(shape.begin(), shape.end());
-  info.length = is_quantised(*type.dtype) ? elements / kBlock * type.block_bytes
-                                          : elements * (type.block_bytes / kBlock);
+  info.length = elements / static_cast<uint64_t>(block.values) * static_cast<uint64_t>(block.bytes);
   info.offset = cursor.read<uint64_t>();
   info.tensor = {path, name, type.name, type.dtype, std::move(shape), {}};
   return info;

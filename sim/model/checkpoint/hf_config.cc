@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
-#include <utility>
-
+#include "sim/model/checkpoint/architectures.h"
 #include "sim/model/checkpoint/file.h"
+#include "sim/model/checkpoint/hf_rope.h"
 #include "sim/model/checkpoint/json.h"
 
 namespace kvx::model {
@@ -14,100 +12,75 @@ namespace {
 
 using nlohmann::json;
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
-Error unsupported(const JsonFields& fields, const std::string& key, const std::string& missing) {
-  const json& value = fields.require(key);
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true);
-  return file_error(fields.file(), fmt::format("{} {} is not supported: missing {}", key,
-                                               printable(text), missing));
-}
-
-std::string read_architecture(const JsonFields& fields) {
+const Architecture& read_architecture(const JsonFields& fields) {
   const json& names = fields.require("architectures");
   if (!names.is_array() || names.size() != 1 || !names[0].is_string()) {
     throw fields.wrong("architectures", "a list of one name");
   }
-  std::string name = names[0].get<std::string>();
-  if (name != "LlamaForCausalLM") throw unsupported_architecture(fields.file(), name);
-  return name;
+  const std::string name = names[0].get<std::string>();
+  const Architecture* found = architecture_of_hf(name);
+  if (found == nullptr) throw unsupported_architecture(fields.file(), name);
+  return *found;
 }
 
-// Older files say "type", newer ones "rope_type"; the newest put rope_theta here too.
-void require_default_rope(const JsonFields& fields, const std::string& key) {
-  const json* value = fields.find(key);
-  if (value == nullptr) return;
-  if (!value->is_object()) throw fields.wrong(key, "an object or null");
-  const JsonFields rope(*value, fields.file(), key + ".");
-  for (const char* name : {"rope_type", "type"}) {
-    if (rope.find(name) != nullptr && rope.string(name) != "default") {
-      throw file_error(fields.file(),
-                       fmt::format("{}.{} {} is not supported: missing scaled rotary frequencies",
-                                   key, name, printable(rope.string(name))));
-    }
-  }
-  if (rope.find("rope_type") == nullptr && rope.find("type") == nullptr) {
-    throw file_error(fields.file(), fmt::format("field '{}.rope_type' is missing", key));
-  }
-}
-
-void refuse_what_is_not_computed(const JsonFields& fields) {
-  require_default_rope(fields, "rope_scaling");
-  require_default_rope(fields, "rope_parameters");
+void refuse_what_is_not_computed(const JsonFields& fields, const Architecture& architecture) {
   if (fields.find("quantization_config") != nullptr) {
-    throw unsupported(fields, "quantization_config", "quantised weights in safetensors");
+    throw fields.unsupported("quantization_config", "quantised weights in safetensors");
   }
-  for (const char* key : {"attention_bias", "mlp_bias"}) {
-    if (fields.boolean(key, false)) throw unsupported(fields, key, "biases");
+  if (fields.boolean("mlp_bias", false)) throw fields.unsupported("mlp_bias", "biases of the MLP");
+  // Qwen2 has its biases whatever this key says.
+  const bool ignored = architecture.optional_bias || architecture.qkv_bias;
+  if (!ignored && fields.boolean("attention_bias", false)) {
+    throw fields.unsupported("attention_bias", fmt::format("biases in {}", architecture.name));
   }
   if (fields.string("hidden_act", "silu") != "silu") {
-    throw unsupported(fields, "hidden_act", "any activation but silu");
-  }
-  if (fields.positive("partial_rotary_factor", 1.0) != 1.0) {
-    throw unsupported(fields, "partial_rotary_factor", "partial rotation");
+    throw fields.unsupported("hidden_act", "any activation but silu");
   }
 }
 
-double read_rope_theta(const JsonFields& fields) {
-  constexpr double kDefault = 10000;
-  const json* nested = fields.find("rope_parameters");
-  if (fields.find("rope_theta") != nullptr || nested == nullptr) {
-    return fields.positive("rope_theta", kDefault);
+bool names_sliding_layer(const JsonFields& fields) {
+  const json* types = fields.find("layer_types");
+  if (types == nullptr) return false;
+  if (!types->is_array()) throw fields.wrong("layer_types", "a list");
+  bool sliding = false;
+  for (const json& type : *types) {
+    if (type != "full_attention" && type != "sliding_attention")
+      throw fields.unsupported("layer_types", "any but full_attention and sliding_attention");
+    sliding |= type == "sliding_attention";
   }
-  return JsonFields(*nested, fields.file(), "rope_parameters.").positive("rope_theta", kDefault);
+  return sliding;
+}
+
+// Positions that a query reads in the layers that have a window; 0 where none has. Where a key is
+// absent, Hugging Face's defaults hold.
+int64_t read_window(const JsonFields& fields, const Architecture& architecture, int64_t layers) {
+  constexpr int64_t kDefault = 4096, kDefaultFirstLayer = 28;
+  bool used = architecture.window == WindowRule::kAlways;
+  if (architecture.window == WindowRule::kSwitched) {
+    used = fields.boolean("use_sliding_window", false) &&
+           fields.integer("max_window_layers", kDefaultFirstLayer, 0) < layers;
+  }
+  used |= names_sliding_layer(fields);
+  if (!used) return 0;
+  const bool null = fields.object().contains("sliding_window") && !fields.find("sliding_window");
+  return null ? 0 : fields.integer("sliding_window", kDefault);
 }
 
 }  // namespace
-
-Error unsupported_architecture(const std::string& file, const std::string& name) {
-  constexpr std::pair<const char*, const char*> kMissing[] = {
-      {"qwen2", "q/k/v biases"},
-      {"qwen3", "q/k normalisation"},
-      {"mistral", "sliding-window attention"},
-      {"mixtral", "mixture of experts"},
-      {"gemma", "scaled embeddings and GELU"},
-      {"phi", "fused projections"},
-      {"gpt2", "learned positions and layer normalisation"},
-  };
-  std::string missing = "an implementation (LlamaForCausalLM is the one there is)";
-  for (const auto& [key, what] : kMissing) {
-    if (lower(name).starts_with(key)) missing = what;
-  }
-  return file_error(
-      file, fmt::format("architecture {} is not supported: missing {}", printable(name), missing));
-}
 
 ModelConfig read_hf_config(const std::string& path) {
   constexpr size_t kLimit = size_t{1} << 20;
   const json object = read_json_object(path, kLimit);
   const JsonFields fields(object, path);
   ModelConfig config;
-  config.architecture = read_architecture(fields);
-  refuse_what_is_not_computed(fields);
+  const Architecture& architecture = read_architecture(fields);
+  refuse_what_is_not_computed(fields, architecture);
+  const bool biases = architecture.optional_bias && fields.boolean("attention_bias", false);
+  const HfRope rope = read_hf_rope(fields);
+  config.architecture = architecture.name;
+  config.qkv_bias = architecture.qkv_bias || biases;
+  config.output_bias = biases;
+  config.qk_norm = architecture.qk_norm;
   config.hidden = fields.integer("hidden_size");
   config.layers = fields.integer("num_hidden_layers");
   config.heads = fields.integer("num_attention_heads");
@@ -118,7 +91,9 @@ ModelConfig read_hf_config(const std::string& path) {
   const double eps = fields.positive("rms_norm_eps", 1e-6);
   if (eps > 1) throw fields.wrong("rms_norm_eps", "at most 1");
   config.rms_eps = static_cast<float>(eps);
-  config.rope_theta = read_rope_theta(fields);
+  config.rope_theta = rope.theta;
+  config.rope_scaling = rope.scaling;
+  config.sliding_window = read_window(fields, architecture, config.layers);
   config.tied = fields.boolean("tie_word_embeddings", false);
   if (config.heads % config.kv_heads != 0) {
     throw fields.wrong("num_key_value_heads", fmt::format("a divisor of {} heads", config.heads));

@@ -81,7 +81,7 @@ LoadedFiles load_hf_folder(const std::string& folder) {
   } else {
     throw file_error(folder, fmt::format("holds neither {} nor {}", kSingle, kIndex));
   }
-  out.tensors.require_llama(out.config);
+  out.tensors.require_decoder(out.config);
   return out;
 }
 

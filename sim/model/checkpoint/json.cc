@@ -86,6 +86,13 @@ Error JsonFields::wrong(const std::string& key, const std::string& expected) con
                                 printable(object_.at(key).dump(-1, ' ', true, replace)), expected));
 }
 
+Error JsonFields::unsupported(const std::string& key, const std::string& missing) const {
+  const auto replace = json::error_handler_t::replace;
+  return file_error(
+      file_, fmt::format("field {} is {}: not supported: missing {}", printable(prefix_ + key),
+                         printable(object_.at(key).dump(-1, ' ', true, replace)), missing));
+}
+
 int64_t JsonFields::integer(const std::string& key, std::optional<int64_t> fallback,
                             int64_t low) const {
   if (fallback && find(key) == nullptr) return *fallback;

@@ -38,6 +38,9 @@ class JsonFields {
 
   // file_error "field 'KEY' is VALUE, not EXPECTED".
   Error wrong(const std::string& key, const std::string& expected) const;
+  // file_error "field 'KEY' is VALUE: not supported: missing MISSING".
+  Error unsupported(const std::string& key, const std::string& missing) const;
+  const nlohmann::json& object() const { return object_; }
   const std::string& file() const { return file_; }
 
  private:

@@ -42,8 +42,15 @@ class FileCheckpoint : public Checkpoint {
 }  // namespace
 
 const char* dtype_name(DType dtype) {
-  constexpr std::array kNames = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"};
+  constexpr std::array kNames = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
+                                 "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
   return kNames[static_cast<size_t>(dtype)];
+}
+
+std::vector<uint64_t> rope_steps(const Checkpoint& checkpoint) {
+  const ModelConfig& config = checkpoint.config();
+  return num::rope_steps(static_cast<int>(config.head_dim), config.rope_theta,
+                         checkpoint.rope_divisors(), config.rope_scaling);
 }
 
 std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path) {

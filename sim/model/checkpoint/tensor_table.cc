@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "sim/model/checkpoint/blocks.h"
 #include "sim/model/checkpoint/file.h"
 
 namespace kvx::model {
@@ -26,11 +27,12 @@ const StoredTensor* TensorTable::find(const std::string& name) const {
 TensorRef TensorTable::get(const std::string& name, int64_t rows, int64_t cols) const {
   const StoredTensor* stored = find(name);
   if (stored == nullptr) throw file_error(source_, fmt::format("tensor '{}' is missing", name));
+  const bool vector = rows == 1 || cols == 1;
   const bool same = stored->shape == std::vector<int64_t>{rows, cols} ||
-                    (rows == 1 && stored->shape == std::vector<int64_t>{cols});
+                    (vector && stored->shape == std::vector<int64_t>{rows * cols});
   if (!same) {
     const std::string wanted =
-        rows == 1 ? fmt::format("[{}]", cols) : fmt::format("[{}, {}]", rows, cols);
+        vector ? fmt::format("[{}]", rows * cols) : fmt::format("[{}, {}]", rows, cols);
     throw file_error(
         stored->file,
         fmt::format("tensor {} has shape [{}], the configuration asks for {}",
@@ -40,10 +42,14 @@ TensorRef TensorTable::get(const std::string& name, int64_t rows, int64_t cols) 
     throw file_error(stored->file, fmt::format("{} tensor {}: type not supported", stored->type,
                                                printable(stored->stored_name)));
   }
+  if (cols % block_shape(*stored->dtype).values != 0) {
+    throw file_error(stored->file, fmt::format("tensor {} is a bias of type {}: not supported",
+                                               printable(stored->stored_name), stored->type));
+  }
   return {name, *stored->dtype, rows, cols, stored->bytes, stored->rotate_half_heads};
 }
 
-void TensorTable::require_llama(const ModelConfig& config) const {
+void TensorTable::require_decoder(const ModelConfig& config) const {
   std::set<std::string> expected;
   const auto require = [&](const std::string& name, int64_t rows, int64_t cols) {
     get(name, rows, cols);
@@ -62,6 +68,16 @@ void TensorTable::require_llama(const ModelConfig& config) const {
     require(prefix + "self_attn.k_proj.weight", kv_rows, config.hidden);
     require(prefix + "self_attn.v_proj.weight", kv_rows, config.hidden);
     require(prefix + "self_attn.o_proj.weight", config.hidden, q_rows);
+    if (config.qkv_bias) {
+      require(prefix + "self_attn.q_proj.bias", q_rows, 1);
+      require(prefix + "self_attn.k_proj.bias", kv_rows, 1);
+      require(prefix + "self_attn.v_proj.bias", kv_rows, 1);
+    }
+    if (config.output_bias) require(prefix + "self_attn.o_proj.bias", config.hidden, 1);
+    if (config.qk_norm) {
+      require(prefix + "self_attn.q_norm.weight", 1, config.head_dim);
+      require(prefix + "self_attn.k_norm.weight", 1, config.head_dim);
+    }
     require(prefix + "post_attention_layernorm.weight", 1, config.hidden);
     require(prefix + "mlp.gate_proj.weight", config.ffn, config.hidden);
     require(prefix + "mlp.up_proj.weight", config.ffn, config.hidden);

@@ -35,9 +35,9 @@ class TensorTable {
   // Checkpoint::tensor.
   TensorRef get(const std::string& name, int64_t rows, int64_t cols) const;
 
-  // Throws unless the table holds exactly the tensors of a Llama of this shape. Stored rotary
-  // frequencies, and the output matrix of a tied model, are let be.
-  void require_llama(const ModelConfig& config) const;
+  // Throws unless the table holds exactly the tensors of a decoder of this configuration. Stored
+  // rotary frequencies, and the output matrix of a tied model, are let be.
+  void require_decoder(const ModelConfig& config) const;
 
   const StoredTensor* find(const std::string& name) const;  // nullptr if absent
   size_t size() const { return tensors_.size(); }

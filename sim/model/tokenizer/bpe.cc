@@ -4,13 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <queue>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "sim/model/checkpoint/file.h"
-#include "sim/model/tokenizer/added_tokens.h"
 #include "sim/model/tokenizer/byte_alphabet.h"
+#include "sim/model/tokenizer/nfc.h"
 #include "sim/model/tokenizer/splitter.h"
 
 namespace kvx::model {
@@ -30,8 +32,18 @@ uint64_t pair_key(int32_t left, int32_t right) {
 class BpeTokenizer : public Tokenizer {
  public:
   explicit BpeTokenizer(BpeSpec spec)
-      : spec_(std::move(spec)), splitter_(spec_.split_patterns, spec_.source), added_(spec_.added) {
-    for (size_t id = 0; id < spec_.tokens.size(); ++id) index_token(static_cast<int32_t>(id));
+      : spec_(std::move(spec)),
+        splitter_(spec_.split_patterns, spec_.source),
+        added_(added(false)),
+        normalized_added_(added(true)) {
+    std::unordered_set<int32_t> outside;
+    for (const AddedToken& token : spec_.added) {
+      if (!token.in_model) outside.insert(token.id);
+    }
+    for (size_t id = 0; id < spec_.tokens.size(); ++id) {
+      index_token(static_cast<int32_t>(id), outside.contains(static_cast<int32_t>(id)));
+    }
+    for (const AddedToken& token : spec_.added) bytes_[static_cast<size_t>(token.id)] = token.text;
     for (int byte = 0; byte < 256; ++byte) {
       const auto found = by_bytes_.find(std::string(1, static_cast<char>(byte)));
       byte_ids_[static_cast<size_t>(byte)] = found == by_bytes_.end() ? kNone : found->second;
@@ -45,17 +57,28 @@ class BpeTokenizer : public Tokenizer {
     std::vector<int32_t> ids;
     if (add_bos && adds_bos()) ids.push_back(spec_.bos);
     WordCache cache;
-    added_.for_each_segment(text, parse_special, [&](std::string_view segment, int32_t added) {
-      if (added != kNone) {
-        ids.push_back(added);
-        return;
-      }
+    std::deque<std::string> normalized;  // what the cache's keys point into, beside `text`
+    const auto encode_plain = [&](std::string_view segment) {
       for (const std::string_view piece : splitter_.split(segment)) {
         auto [at, fresh] = cache.try_emplace(piece);
         if (fresh) at->second = encode_piece(piece);
         ids.insert(ids.end(), at->second.begin(), at->second.end());
       }
-    });
+    };
+    const auto visit_normalized = [&](std::string_view segment, int32_t token) {
+      token == kNone ? encode_plain(segment) : ids.push_back(token);
+    };
+    const auto visit = [&](std::string_view segment, int32_t token) {
+      if (token != kNone) {
+        ids.push_back(token);
+        return;
+      }
+      if (auto nfc = spec_.nfc ? to_nfc(segment) : std::nullopt) {
+        segment = normalized.emplace_back(std::move(*nfc));
+      }
+      normalized_added_.for_each_segment(segment, parse_special, visit_normalized);
+    };
+    added_.for_each_segment(text, parse_special, visit);
     return ids;
   }
 
@@ -81,15 +104,22 @@ class BpeTokenizer : public Tokenizer {
  private:
   using WordCache = std::unordered_map<std::string_view, std::vector<int32_t>>;
 
-  void index_token(int32_t id) {
-    const std::string& token = spec_.tokens[static_cast<size_t>(id)];
-    if (added_.is_added(id)) {
-      bytes_.push_back(token);
-      return;
+  // The added tokens that are looked for before, or after, the text is normalised.
+  std::vector<AddedToken> added(bool normalized) const {
+    std::vector<AddedToken> out;
+    for (AddedToken token : spec_.added) {
+      if (token.normalized != normalized) continue;
+      if (normalized && spec_.nfc) token.text = to_nfc(token.text).value_or(token.text);
+      out.push_back(std::move(token));
     }
+    return out;
+  }
+
+  void index_token(int32_t id, bool outside) {
+    const std::string& token = spec_.tokens[static_cast<size_t>(id)];
     const auto bytes = bytes_of_symbols(token);
     bytes_.push_back(bytes.value_or(token));
-    if (!bytes) return;  // no text is encoded to it
+    if (!bytes || outside) return;  // no text is encoded to it
     const auto [at, fresh] = by_bytes_.emplace(*bytes, id);
     if (!fresh) {
       throw file_error(spec_.source, fmt::format("token {} {} is token {} already", id,
@@ -112,7 +142,8 @@ class BpeTokenizer : public Tokenizer {
       return found->second;
     };
     const uint64_t key = pair_key(id_of(left), id_of(right));
-    merges_.emplace(key, Merge{static_cast<int32_t>(rank), id_of(left + right)});
+    // Of two merges of one pair the later counts, as in `tokenizers`.
+    merges_.insert_or_assign(key, Merge{static_cast<int32_t>(rank), id_of(left + right)});
   }
 
   // Merges the pair of lowest rank, the leftmost of equals, until none is left.
@@ -183,6 +214,7 @@ class BpeTokenizer : public Tokenizer {
   BpeSpec spec_;
   Splitter splitter_;
   AddedTokens added_;
+  AddedTokens normalized_added_;
   std::vector<std::string> bytes_;  // by id
   std::unordered_map<std::string, int32_t> by_bytes_;
   std::array<int32_t, 256> byte_ids_{};

@@ -9,14 +9,9 @@
 #include <vector>
 
 #include "sim/model/tokenizer.h"
+#include "sim/model/tokenizer/added_tokens.h"
 
 namespace kvx::model {
-
-struct AddedToken {
-  int32_t id = 0;
-  std::string text;      // matched as it is, before the text is split
-  bool special = false;  // matched only if asked for
-};
 
 // What a file says about a tokenizer, whatever its format.
 struct BpeSpec {
@@ -24,6 +19,7 @@ struct BpeSpec {
   std::vector<std::string> tokens;  // by id; in the byte alphabet, but for added tokens
   std::vector<std::pair<std::string, std::string>> merges;  // first merge first
   std::vector<AddedToken> added;
+  bool nfc = false;  // text between added tokens is normalised to form C before it is split
   std::vector<std::string> split_patterns;
   std::optional<int32_t> unknown;  // for bytes that have no token; without it they are left out
   bool ignore_merges = false;      // a piece that is a token as a whole is not merged

@@ -1,35 +1,34 @@
-// Byte-level BPE from the metadata of a GGUF file.
+// Tokenizers from the metadata of a GGUF file: byte-level BPE here, sentencepiece's next door.
 #include <fmt/format.h>
 
 #include "sim/model/checkpoint/gguf.h"
-#include "sim/model/checkpoint/sha256.h"
-#include "sim/model/checkpoint/utf8.h"
 #include "sim/model/tokenizer/bpe.h"
+#include "sim/model/tokenizer/gguf_vocab.h"
 #include "sim/model/tokenizer/loaders.h"
 #include "sim/model/tokenizer/splitter.h"
 
 namespace kvx::model {
 namespace {
 
-// tokenizer.ggml.token_type
-enum TokenType : int32_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
-
-void require_model(const Gguf& gguf) {
-  const std::string model = gguf.string("tokenizer.ggml.model");
-  if (model == "gpt2") return;
-  const std::string missing = model == "llama" ? "sentencepiece from GGUF scores" : "its algorithm";
-  throw file_error(gguf.path(),
-                   fmt::format("key 'tokenizer.ggml.model' is {}: not supported: missing {}",
-                               printable(model), missing));
-}
-
-std::vector<std::string> split_patterns(const Gguf& gguf, const std::string& pre) {
-  if (pre == "smollm") return {kDigitPattern, kGpt2Pattern};
-  if (pre == "gpt-2") return {kGpt2Pattern};
-  throw file_error(
-      gguf.path(),
-      fmt::format("key 'tokenizer.ggml.pre' is {}: not supported: missing its split pattern",
-                  printable(pre)));
+// What a name in tokenizer.ggml.pre stands for: the steps that the family's own tokenizer takes.
+void read_pre(const Gguf& gguf, const std::string& pre, BpeSpec& spec) {
+  if (pre == "gpt-2") {
+    spec.split_patterns = {kGpt2Pattern};
+  } else if (pre == "smollm") {
+    spec.split_patterns = {kDigitPattern, kGpt2Pattern};
+  } else if (pre == "qwen2") {
+    spec.nfc = true;
+    spec.split_patterns = {kQwen2Pattern};
+  } else if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
+    spec.split_patterns = {kLlama3Pattern};
+    spec.ignore_merges = true;
+    spec.add_bos = true;
+  } else {
+    throw file_error(
+        gguf.path(),
+        fmt::format("key 'tokenizer.ggml.pre' is {}: not supported: missing its split pattern",
+                    printable(pre)));
+  }
 }
 
 std::pair<std::string, std::string> read_merge(const Gguf& gguf, std::string_view merge,
@@ -43,46 +42,28 @@ std::pair<std::string, std::string> read_merge(const Gguf& gguf, std::string_vie
   return {std::string(merge.substr(0, space)), std::string(merge.substr(space + 1))};
 }
 
-std::vector<AddedToken> read_added(const Gguf& gguf, const std::vector<std::string>& tokens) {
-  constexpr const char* kKey = "tokenizer.ggml.token_type";
-  const std::vector<int32_t> types = gguf.integers32(kKey);
-  if (types.size() != tokens.size()) {
-    throw file_error(gguf.path(), fmt::format("key '{}' has {} entries for {} tokens", kKey,
-                                              types.size(), tokens.size()));
+std::unique_ptr<Tokenizer> load_gguf_bpe(const Gguf& gguf) {
+  BpeSpec spec;
+  spec.source = gguf.path();
+  const std::string pre = gguf.string("tokenizer.ggml.pre");
+  read_pre(gguf, pre, spec);
+  GgufVocab vocab = read_gguf_vocab(gguf);
+  spec.tokens = std::move(vocab.tokens);
+  const std::vector<std::string_view> merges = gguf.strings("tokenizer.ggml.merges");
+  for (size_t i = 0; i < merges.size(); ++i) spec.merges.push_back(read_merge(gguf, merges[i], i));
+  for (size_t id = 0; id < spec.tokens.size(); ++id) {
+    const int32_t type = vocab.types[id];
+    const bool special = type == kControl || type == kUnknown;
+    if (!special && type != kUserDefined) continue;
+    spec.added.push_back(
+        {.id = static_cast<int32_t>(id), .text = spec.tokens[id], .special = special});
   }
-  std::vector<AddedToken> added;
-  for (size_t id = 0; id < types.size(); ++id) {
-    if (types[id] < kNormal || types[id] > kByte) {
-      throw file_error(gguf.path(),
-                       fmt::format("key '{}[{}]' is {}, not 1 to 6", kKey, id, types[id]));
-    }
-    const bool special = types[id] == kControl || types[id] == kUnknown;
-    if (special || types[id] == kUserDefined)
-      added.push_back({static_cast<int32_t>(id), tokens[id], special});
-  }
-  return added;
-}
-
-int32_t read_id(const Gguf& gguf, const std::string& key, size_t tokens) {
-  if (gguf.find(key) == nullptr) return -1;
-  const int64_t id = gguf.integer(key);
-  if (static_cast<uint64_t>(id) >= tokens) {
-    throw file_error(gguf.path(),
-                     fmt::format("key '{}' is {}, but there are {} tokens", key, id, tokens));
-  }
-  return static_cast<int32_t>(id);
-}
-
-std::string metadata_sha256(const Gguf& gguf) {
-  Sha256 hash;
-  for (const auto& [key, value] : gguf.values()) {
-    if (!key.starts_with("tokenizer.ggml.")) continue;
-    hash.update(key);
-    hash.update(std::string_view("\0", 1));
-    hash.update(uint64_t{value.bytes.size()});
-    hash.update(value.bytes);
-  }
-  return hash.hex();
+  spec.bos = vocab.bos;
+  spec.eos = vocab.eos;
+  spec.add_bos = vocab.add_bos.value_or(spec.add_bos);
+  spec.kind = fmt::format("byte-level bpe ({})", pre);
+  spec.sha256 = vocab.sha256;
+  return make_bpe_tokenizer(std::move(spec));
 }
 
 }  // namespace
@@ -90,27 +71,12 @@ std::string metadata_sha256(const Gguf& gguf) {
 std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::string& path) {
   const MappedFile file(path);
   const Gguf gguf(file);
-  require_model(gguf);
-  BpeSpec spec;
-  spec.source = path;
-  const std::string pre = gguf.string("tokenizer.ggml.pre");
-  spec.split_patterns = split_patterns(gguf, pre);
-  for (const std::string_view token : gguf.strings("tokenizer.ggml.tokens"))
-    spec.tokens.emplace_back(token);
-  const std::vector<std::string_view> merges = gguf.strings("tokenizer.ggml.merges");
-  for (size_t i = 0; i < merges.size(); ++i) spec.merges.push_back(read_merge(gguf, merges[i], i));
-  spec.added = read_added(gguf, spec.tokens);
-  spec.bos = read_id(gguf, "tokenizer.ggml.bos_token_id", spec.tokens.size());
-  spec.eos = read_id(gguf, "tokenizer.ggml.eos_token_id", spec.tokens.size());
-  spec.add_bos = gguf.boolean("tokenizer.ggml.add_bos_token", false);
-  if (gguf.boolean("tokenizer.ggml.add_eos_token", false)) {
-    throw file_error(
-        path,
-        "key 'tokenizer.ggml.add_eos_token' is true: not supported: missing EOS after a text");
-  }
-  spec.kind = fmt::format("byte-level bpe ({})", pre);
-  spec.sha256 = metadata_sha256(gguf);
-  return make_bpe_tokenizer(std::move(spec));
+  const std::string model = gguf.string("tokenizer.ggml.model");
+  if (model == "gpt2") return load_gguf_bpe(gguf);
+  if (model == "llama") return load_gguf_sentencepiece(gguf);
+  throw file_error(
+      path, fmt::format("key 'tokenizer.ggml.model' is {}: not supported: missing its algorithm",
+                        printable(model)));
 }
 
 }  // namespace kvx::model

@@ -9,10 +9,13 @@
 
 namespace kvx::model {
 
-// GPT-2's split, and one piece per number character. White space is Unicode's White_Space property;
-// letter and number classes are those of PCRE2's Unicode tables (14 in 10.42).
+// GPT-2's split, one piece per number character, and the splits of Llama 3 and Qwen 2 as their
+// tokenizer.json have them. White space is Unicode's White_Space property; letter and number
+// classes are those of PCRE2's Unicode tables (14 in 10.42).
 extern const char* const kGpt2Pattern;
 extern const char* const kDigitPattern;
+extern const char* const kLlama3Pattern;
+extern const char* const kQwen2Pattern;
 
 class Splitter {
  public:

@@ -11,6 +11,7 @@
 #include "sim/model/tokenizer/bpe.h"
 #include "sim/model/tokenizer/loaders.h"
 #include "sim/model/tokenizer/splitter.h"
+#include "sim/model/tokenizer/tokenizer_config.h"
 
 namespace kvx::model {
 namespace {
@@ -146,14 +147,17 @@ void read_model(const JsonFields& file, BpeSpec& spec) {
   for (const auto& [token, id] : vocab.items()) set_token(spec, id, token, limit, "model.vocab");
   for (const json& item : added) {
     const JsonFields token(item, file.file(), "added_tokens.");
-    for (const char* key : {"single_word", "lstrip", "rstrip"}) {
-      if (token.boolean(key, false))
-        throw unsupported(file.file(), fmt::format("added_tokens.{}", key), "it");
-    }
     const std::string text = token.string("content");
     set_token(spec, token.require("id"), text, limit, "added_tokens");
-    spec.added.push_back(
-        {token.require("id").get<int32_t>(), text, token.boolean("special", false)});
+    const bool special = token.boolean("special", false);
+    spec.added.push_back({.id = token.require("id").get<int32_t>(),
+                          .text = text,
+                          .special = special,
+                          .lstrip = token.boolean("lstrip", false),
+                          .rstrip = token.boolean("rstrip", false),
+                          .single_word = token.boolean("single_word", false),
+                          .normalized = token.boolean("normalized", !special),
+                          .in_model = vocab.contains(text)});
   }
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     if (spec.tokens[id].empty()) {
@@ -208,22 +212,17 @@ void read_post_processor(const JsonFields& file, BpeSpec& spec) {
 
 // A special token's id: by its text in tokenizer_config.json, else by its id in config.json, of
 // several the first.
-int32_t read_special(const std::string& folder, const BpeSpec& spec, const std::string& name) {
-  const std::string by_text = (fs::path(folder) / "tokenizer_config.json").string();
-  std::error_code ignored;
-  if (fs::exists(by_text, ignored)) {
-    const json object = read_json_object(by_text, kMaxConfig);
-    const JsonFields fields(object, by_text);
-    const json* value = fields.find(name);
-    if (value != nullptr) {
-      const std::string text = value->is_object()
-                                   ? JsonFields(*value, by_text, name + ".").string("content")
-                                   : fields.string(name);
-      const int32_t id = id_of_text(spec, text);
-      if (id < 0) throw fields.wrong(name, "a token of tokenizer.json");
-      return id;
+int32_t read_special(const std::string& folder, const BpeSpec& spec, const TokenizerConfig& config,
+                     const std::optional<std::string>& text, const std::string& name) {
+  if (text) {
+    const int32_t id = id_of_text(spec, *text);
+    if (id < 0) {
+      throw file_error(config.path, fmt::format("field '{}' is {}, not a token of tokenizer.json",
+                                                name, printable(*text)));
     }
+    return id;
   }
+  std::error_code ignored;
   const std::string by_id = (fs::path(folder) / "config.json").string();
   if (!fs::exists(by_id, ignored)) return -1;
   const json object = read_json_object(by_id, kMaxConfig);
@@ -252,16 +251,22 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& folder) {
   }
   const json object = read_json_object(spec.source, kMaxFile);
   const JsonFields fields(object, spec.source);
-  const std::vector<JsonFields> normalizers = steps(fields, "normalizer", "normalizers");
-  if (!normalizers.empty()) {
-    throw unsupported(spec.source, "normalizer " + printable(normalizers[0].string("type")),
-                      "normalisation of text");
+  for (const JsonFields& step : steps(fields, "normalizer", "normalizers")) {
+    const std::string type = step.string("type");
+    if (type != "NFC")
+      throw unsupported(spec.source, "normalizer " + printable(type), "all but NFC");
+    spec.nfc = true;
   }
   read_pre_tokenizer(fields, spec);
   read_model(fields, spec);
-  spec.bos = read_special(folder, spec, "bos_token");
-  spec.eos = read_special(folder, spec, "eos_token");
+  const TokenizerConfig config = read_tokenizer_config(folder);
+  spec.bos = read_special(folder, spec, config, config.bos, "bos_token");
+  spec.eos = read_special(folder, spec, config, config.eos, "eos_token");
   read_post_processor(fields, spec);
+  if (config.add_bos) {
+    spec.add_bos = *config.add_bos;
+    if (config.bos) spec.bos = id_of_text(spec, *config.bos);
+  }
   return make_bpe_tokenizer(std::move(spec));
 }
 
