@@ -181,6 +181,10 @@ TEST(Program, HelpOfEveryVerbIsData) {
                              {"explain", "--help"},
                              {"encode", "--help"},
                              {"decode", "--help"},
+                             {"capture", "--help"},
+                             {"calibrate", "--help"},
+                             {"gen", "--help"},
+                             {"verify", "--help"},
                              {"doctor", "--help"},
                              {"help", "eval"}}) {
     const Outcome outcome = kvx_run(words);
