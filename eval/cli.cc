@@ -8,6 +8,7 @@
 #include <new>
 
 #include "eval/build_info.h"
+#include "eval/streams.h"
 #include "sim/api/descriptor.h"
 #include "sim/api/error.h"
 
@@ -44,7 +45,7 @@ std::string usage() {
 
 int dispatch(const std::vector<std::string>& words) {
   if (words.empty()) {
-    fmt::print(stderr, "{}", usage());
+    tell(usage());
     return static_cast<int>(Exit::kUsage);
   }
   const std::string& word = words.front();
@@ -86,7 +87,7 @@ int run_program(const std::vector<std::string>& words) {
   } catch (const std::exception& error) {
     message = fmt::format("internal error: {}", error.what());
   }
-  fmt::print(stderr, "kvx: {}\n", message);
+  tell(fmt::format("kvx: {}\n", message));
   return static_cast<int>(exit);
 }
 

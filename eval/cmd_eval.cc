@@ -4,6 +4,7 @@
 #include "eval/inputs.h"
 #include "eval/interrupt.h"
 #include "eval/runner.h"
+#include "eval/streams.h"
 #include "eval/summary.h"
 #include "sim/api/error.h"
 
@@ -13,19 +14,28 @@ namespace {
 constexpr const char* kHelp =
     R"(usage: kvx eval --model PATH --data FILE [--scheme DESCRIPTOR]... [options]
 
-Perplexity in GPTQ's protocol: the text is tokenised once, cut into windows of L tokens (the rest
-is dropped), each window is a sequence of its own with L-1 targets, and the perplexity is exp of
-the mean of the windows' mean negative log-likelihoods. Every scheme is compared position by
-position with fp:f32, which runs once a window and is always a row of the table. Its logits are
-kept meanwhile: L x vocabulary x 4 bytes (400 MB at 2048 x 49152).
+Perplexity: the text is tokenised once and cut into windows of L tokens (the rest is dropped), each
+a sequence of its own. Every scheme is compared position by position with fp:f32, which runs once a
+window and is always a row of the table.
+
+--protocol gptq: L 2048, L-1 targets a window, perplexity is exp of the mean of the windows' mean
+  negative log-likelihoods. --format wikitext-raw makes GPTQ's text out of wiki.test.raw.
+--protocol llama.cpp: the bytes of the file without one final line end, L 512, a BOS in place of
+  the first token of every window if the model uses one, and the second half of each window is
+  scored: L - L/2 - 1 targets. --kl prints its statistics of the divergence.
+
+Modes prefill-exact and context-exact read the first N tokens of a window (--context N) exactly as
+computed and the rest through the cache. Scored are the tokens from N on, in context-exact those
+from N+1 on: token N is predicted by a position that has read nothing quantised.
 
 The table goes to standard output, progress to standard error. The run folder gets run.json, one
-line of results.jsonl per window and scheme, table.csv and plot.svg; the same command continues a
-folder that was interrupted, and more schemes, modes or windows may be added.
+line of results.jsonl per window and scheme, table.csv, divergence.csv, positions.csv (scores by
+position in the window), plot.svg and positions.svg; the same command continues a folder that was
+interrupted, and more schemes, modes or windows may be added.
 
 )";
 
-void say(const std::string& message) { fmt::print(stderr, "kvx: {}\n", message); }
+void say(const std::string& message) { tell(fmt::format("kvx: {}\n", message)); }
 
 }  // namespace
 
@@ -37,6 +47,7 @@ int cmd_eval(const std::vector<std::string>& words) {
     return 0;
   }
   const bool quiet = options.flag("quiet");
+  const int64_t bins = options.has("bins") ? options.integer("bins", 1, 4096) : kDefaultBins;
   const Note note = [quiet](const std::string& message) {
     if (!quiet) say(message);
   };
@@ -48,13 +59,18 @@ int cmd_eval(const std::vector<std::string>& words) {
                     folder.size(), in.out));
     return static_cast<int>(Exit::kInterrupted);
   }
-  const Summary summary = summarise(folder, in.windows, note);
+  const Summary summary = summarise(folder, in.cut, in.windows, bins, note);
   folder.write_view("table.csv", summary_csv(summary));
+  folder.write_view("divergence.csv", divergences_csv(summary));
+  folder.write_view("positions.csv", positions_csv(summary));
   folder.write_view("plot.svg", summary_svg(summary));
+  folder.write_view("positions.svg", positions_svg(summary));
   if (options.flag("json")) {
-    fmt::print("{}\n", json_text(summary_json(summary), 2));
+    print(json_text(summary_json(summary), 2) + "\n");
   } else {
-    fmt::print("{}", summary_table(summary));
+    print(summary_table(summary));
+    if (options.has("bins")) print(positions_table(summary));
+    if (options.flag("kl")) print(divergences_text(summary));
   }
   if (in.windows > 1 && in.windows < 10)
     note(fmt::format("intervals over {} windows are rough", in.windows));

@@ -3,6 +3,7 @@
 #include "eval/cli.h"
 #include "eval/number.h"
 #include "eval/options.h"
+#include "eval/protocol.h"
 #include "eval/record.h"
 #include "eval/text_table.h"
 #include "gpu/registry.h"
@@ -73,9 +74,10 @@ std::string list_text() {
   text += "\ncache modes\n\n";
   for (const auto& [name, doc] : kModes) text += fmt::format("  {:14} {}\n", name, doc);
   return text + fmt::format(
-                    "\ntasks\n\n  {:14} perplexity in GPTQ's protocol (modes streamed, all), "
-                    "divergence from fp:f32\n",
-                    kPplTask);
+                    "\ntasks\n\n  {:14} perplexity in the protocol of GPTQ or llama.cpp, "
+                    "divergence from fp:f32\n"
+                    "  {:14} (modes streamed, all; with a context prefill-exact, context-exact)\n",
+                    kPplTask, "");
 }
 
 Json list_json() {
@@ -110,7 +112,10 @@ Json list_json() {
     json["aliases"].push_back({{"name", alias.name}, {"descriptor", alias.descriptor}});
   json["modes"] = Json::array();
   for (const auto& [name, doc] : kModes) json["modes"].push_back({{"name", name}, {"doc", doc}});
-  json["tasks"] = Json::array({{{"name", kPplTask}, {"modes", {"streamed", "all"}}}});
+  Json modes = Json::array();
+  for (const auto& [name, doc] : kModes) modes.push_back(name);
+  json["tasks"] = Json::array(
+      {{{"name", kPplTask}, {"modes", std::move(modes)}, {"protocols", kProtocolNames}}});
   return json;
 }
 

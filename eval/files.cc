@@ -11,25 +11,20 @@
 #include <cstring>
 #include <filesystem>
 
-#include "sim/api/error.h"
-
 namespace kvx::eval {
-namespace {
 
 Error cannot_save(const std::string& path) {
   return not_saved_error(fmt::format("{}: {}", path, std::strerror(errno)));
 }
 
-void sync_folder_of(const std::string& path) {
-  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  const int fd = ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) throw cannot_save(path);
+void sync_folder(const std::string& folder) {
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) throw cannot_save(folder);
   const bool good = ::fsync(fd) == 0;
+  const Error error = cannot_save(folder);
   ::close(fd);
-  if (!good) throw cannot_save(path);
+  if (!good) throw error;
 }
-
-}  // namespace
 
 std::string read_file(const std::string& path) {
   const auto fail = [&path] {
@@ -49,6 +44,16 @@ std::string read_file(const std::string& path) {
   return content;
 }
 
+bool write_all(int fd, std::string_view content) {
+  for (size_t done = 0; done < content.size();) {
+    const ssize_t n = ::write(fd, content.data() + done, content.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    done += static_cast<size_t>(n);
+  }
+  return true;
+}
+
 void write_file(const std::string& path, std::string_view content) {
   write_file(path, std::span(&content, 1));
 }
@@ -63,18 +68,12 @@ void write_file(const std::string& path, std::span<const std::string_view> piece
     ::unlink(temporary.c_str());
     return error;
   };
-  for (const std::string_view piece : pieces) {
-    for (size_t done = 0; done < piece.size();) {
-      const ssize_t n = ::write(fd, piece.data() + done, piece.size() - done);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) throw fail(fd);
-      done += static_cast<size_t>(n);
-    }
-  }
+  for (const std::string_view piece : pieces)
+    if (!write_all(fd, piece)) throw fail(fd);
   if (::fsync(fd) != 0) throw fail(fd);
   if (::close(fd) != 0) throw fail(-1);
   if (::rename(temporary.c_str(), path.c_str()) != 0) throw fail(-1);
-  sync_folder_of(path);
+  sync_folder(std::filesystem::path(path).parent_path().string());
 }
 
 std::string sha256_hex(std::string_view bytes) {

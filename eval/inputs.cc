@@ -90,6 +90,22 @@ struct Source {
   const std::string& text;  // made of them
 };
 
+// Without the BOS, which the tokenizer knows.
+Cut read_cut(const Options& options, const std::vector<CacheMode>& modes) {
+  const std::string protocol = options.choice("protocol", kProtocolNames);
+  Cut cut;
+  cut.protocol = protocol == kProtocolNames[0] ? Protocol::kGptq : Protocol::kLlamaCpp;
+  cut.length = options.has("length") ? options.integer("length", 2, int64_t{1} << 24)
+                                     : default_length(cut.protocol);
+  if (options.has("context")) cut.context = options.integer("context", 1, cut.length - 1);
+  for (const CacheMode mode : modes)
+    if (first_scored(cut, mode) >= cut.length - 1)
+      throw usage_error(
+          fmt::format("--length {}, --context {}: mode {} scores no position of protocol {}",
+                      cut.length, cut.context, model::cache_mode_name(mode), protocol));
+  return cut;
+}
+
 Json make_header(const Inputs& in, const model::Tokenizer& tokenizer, const Source& source) {
   const model::ModelConfig& config = in.checkpoint->config();
   const std::vector<uint64_t> steps = model::rope_steps(*in.checkpoint);
@@ -105,7 +121,9 @@ Json make_header(const Inputs& in, const model::Tokenizer& tokenizer, const Sour
                         {"tokens_sha256", hash_of(in.tokens)},
                         {"tokens", in.tokens.size()},
                         {"bos", tokenizer.adds_bos()},
-                        {"length", in.length},
+                        {"protocol", protocol_name(in.cut.protocol)},
+                        {"length", in.cut.length},
+                        {"context", in.cut.context},
                         {"nonfinite", source.nonfinite},
                         {"rope_steps_sha256", hash_of(steps)}};
   header["model"] = {{"path", source.model_path},   {"architecture", config.architecture},
@@ -134,8 +152,12 @@ po::options_description eval_options() {
   add("format", text()->default_value("text"),
       "text: the bytes of the file; wikitext-raw: rows of wiki.test.raw joined as GPTQ does");
   add("scheme", list(), "scheme descriptor, sweeps allowed: kivi:k{2,4}v{2,4}; may be repeated");
-  add("mode", list(), "cache modes: streamed (default), all; repeated or separated by commas");
-  add("length", text()->default_value("2048"), "tokens in a window, L");
+  add("mode", list(),
+      "cache modes: streamed (default), all, and with --context prefill-exact, context-exact");
+  add("protocol", text()->default_value("gptq"),
+      "gptq: every position is scored; llama.cpp: a BOS in front of every window, second halves");
+  add("length", text(), "tokens in a window, L (default: 2048; llama.cpp's protocol: 512)");
+  add("context", text(), "tokens of each window that prefill-exact and context-exact read exactly");
   add("windows", text()->default_value("all"), "number of windows, from the start");
   add("backend", text()->default_value("cpu"), "cpu or cuda");
   add("out", text(), "run folder (default: runs/TIME-MODEL)");
@@ -143,6 +165,8 @@ po::options_description eval_options() {
       "threads; 0: as many as OpenMP says; results do not depend on it");
   add("seed", text()->default_value("1"), "of the bootstrap intervals");
   add("nonfinite", text()->default_value("refuse"), "infinite or NaN K and V: refuse or propagate");
+  add("kl", po::bool_switch(), "print the statistics of the divergence from fp:f32 as well");
+  add("bins", text(), "print the scores by position as well, in that many bins (files: 8)");
   add("json", po::bool_switch(), "print one JSON document instead of the table");
   add("quiet", po::bool_switch(), "no progress");
   add("help", po::bool_switch(), "this text");
@@ -160,27 +184,33 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   const std::string nonfinite = options.choice("nonfinite", kNonFinite);
   in.nonfinite = nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate;
   in.out = options.has("out") ? options.required("out") : default_folder(model_path);
-  in.length = options.integer("length", 2, int64_t{1} << 24);
   in.threads = static_cast<int>(options.integer("threads", 0, 4096));
   const int64_t seed = options.integer("seed", 0, INT64_MAX);
   const bool all_windows = options.text("windows") == "all";
   if (!all_windows) in.windows = options.integer("windows", 1, INT64_MAX);
   in.schemes = parse_schemes(options.list("scheme"), note);
-  in.modes = parse_ppl_modes(options.has("mode") ? options.list("mode")
-                                                 : std::vector<std::string>{"streamed"});
+  in.modes = parse_ppl_modes(
+      options.has("mode") ? options.list("mode") : std::vector<std::string>{"streamed"},
+      options.has("context"));
+  in.cut = read_cut(options, in.modes);
+  if (in.cut.protocol == Protocol::kLlamaCpp && format != "text")
+    throw usage_error(
+        fmt::format("--format {}: protocol llama.cpp takes the bytes of the file", format));
   check_backend(backend, in.schemes);
 
   const std::string data = read_file(data_path);
-  const std::string text = format == "text" ? data : wikitext_rows_joined(data);
+  const std::string text = format == "text" ? std::string(protocol_text(in.cut.protocol, data))
+                                            : wikitext_rows_joined(data);
   in.checkpoint = model::Checkpoint::open(model_path);
   const model::ModelConfig& config = in.checkpoint->config();
-  if (in.length > config.max_positions)
-    throw usage_error(fmt::format("--length {}: {} has {} positions", in.length, model_path,
+  if (in.cut.length > config.max_positions)
+    throw usage_error(fmt::format("--length {}: {} has {} positions", in.cut.length, model_path,
                                   config.max_positions));
   model::require_in_window(config, in.length);
   check_shapes(in.schemes, config, in.modes);
 
   const auto tokenizer = model::Tokenizer::open(model_path);
+  in.cut.bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
   try {
     in.tokens = tokenizer->encode(text, true, false);
   } catch (const Error& error) {
@@ -191,14 +221,15 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
       throw environment_error(fmt::format("{}: the tokenizer gives id {}, the model has {}",
                                           model_path, id, config.vocab));
   const int64_t count = static_cast<int64_t>(in.tokens.size());
-  const int64_t available = count / in.length;
-  if (available == 0)
-    throw environment_error(
-        fmt::format("{}: {} tokens, fewer than one window of {}", data_path, count, in.length));
+  const int64_t available = count / in.cut.length;
+  if (const int64_t least = least_windows(in.cut.protocol); available < least)
+    throw environment_error(fmt::format("{}: {} tokens, fewer than {} of {}", data_path, count,
+                                        least == 1 ? "one window" : "the two windows",
+                                        in.cut.length));
   if (all_windows) in.windows = available;
   if (in.windows > available)
     throw usage_error(fmt::format("--windows {}: {} has {} tokens, which make {} windows of {}",
-                                  in.windows, data_path, count, available, in.length));
+                                  in.windows, data_path, count, available, in.cut.length));
 
   in.header = make_header(in, *tokenizer, {model_path, data_path, format, nonfinite, data, text});
   in.header["seed"] = seed;

@@ -9,6 +9,7 @@
 
 #include "eval/number.h"
 #include "eval/options.h"
+#include "eval/protocol.h"
 #include "eval/store.h"
 #include "sim/api/descriptor.h"
 #include "sim/model/engine.h"
@@ -20,7 +21,7 @@ struct Inputs {
   std::vector<model::CacheMode> modes;
   std::unique_ptr<model::Checkpoint> checkpoint;
   std::vector<int32_t> tokens;  // of the whole text
-  int64_t length = 0;           // tokens in a window
+  Cut cut;                      // of the text into windows
   int64_t windows = 0;
   NonFinite nonfinite = NonFinite::kRefuse;
   int threads = 0;

@@ -14,8 +14,8 @@ namespace kvx::eval {
 // note.
 std::vector<Descriptor> parse_schemes(const std::vector<std::string>& texts, const Note& note);
 
-// "all", "streamed" or both, separated by commas or repeated, each once. Throws a usage Error for a
-// mode in which one pass reads nothing quantised.
-std::vector<model::CacheMode> parse_ppl_modes(const std::vector<std::string>& texts);
+// Modes separated by commas or repeated, each once. prefill-exact and context-exact need a context
+// (--context), which the other two have no use for: usage Errors.
+std::vector<model::CacheMode> parse_ppl_modes(const std::vector<std::string>& texts, bool context);
 
 }  // namespace kvx::eval

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "eval/streams.h"
+
 namespace kvx::eval {
 namespace {
 
@@ -29,7 +31,7 @@ Progress::Progress(int64_t total, bool quiet)
     : total_(total), quiet_(quiet), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
-  if (drawn_) fmt::print(stderr, "\n");
+  if (drawn_) tell("\n");
 }
 
 void Progress::start(const std::string& label) {
@@ -43,9 +45,9 @@ void Progress::finish() {
 }
 
 void Progress::note(const std::string& message) {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) tell("\r\x1b[K");
   drawn_ = false;
-  fmt::print(stderr, "kvx: {}\n", message);
+  tell(fmt::format("kvx: {}\n", message));
 }
 
 void Progress::draw() {
@@ -55,11 +57,11 @@ void Progress::draw() {
   const double left =
       done_ == 0 ? -1 : elapsed / static_cast<double>(done_) * static_cast<double>(total_ - done_);
   if (terminal_) {
-    fmt::print(stderr, "\r{}\x1b[K", progress_line(done_, total_, left, label_, 24));
+    tell(fmt::format("\r{}\x1b[K", progress_line(done_, total_, left, label_, 24)));
     std::fflush(stderr);
     drawn_ = true;
   } else if (now - last_line_ >= std::chrono::seconds(30)) {
-    fmt::print(stderr, "{}\n", progress_line(done_, total_, left, label_, 24));
+    tell(fmt::format("{}\n", progress_line(done_, total_, left, label_, 24)));
     last_line_ = now;
   }
 }

@@ -49,7 +49,7 @@ void UnitRecord::summarise(const PositionScores& scores) {
   kl_mean = mean(scores.kl);
   kl_p999 = percentile(scores.kl, 0.999);
   kl_max = percentile(scores.kl, 1.0);
-  same_top = scores.same_top;
+  same_top = std::count(scores.same_top.begin(), scores.same_top.end(), 1.0);
 }
 
 Json to_json(const UnitRecord& record) {
@@ -58,10 +58,13 @@ Json to_json(const UnitRecord& record) {
   json["schema"] = kRecordSchema;
   json["key"] = record.key.str();
   json["task"] = kPplTask;
+  json["protocol"] = record.protocol;
   json["mode"] = record.key.mode;
   json["window"] = record.key.window;
   json["scheme"] = record.key.scheme;
   json["tokens"] = record.tokens;
+  json["context"] = record.context;
+  json["first_position"] = record.first_position;
   json["targets"] = record.targets;
   json["nll_mean"] = exact_number(record.nll_mean);
   json["kl_mean"] = exact_number(record.kl_mean);
@@ -81,11 +84,16 @@ Json to_json(const UnitRecord& record) {
 }
 
 UnitRecord parse_record(const Json& json) {
-  if (json.at("schema") != kRecordSchema) throw std::runtime_error("unknown schema");
+  if (json.at("schema") != kRecordSchema)
+    throw std::runtime_error(
+        fmt::format("schema is {}, this program's is {}", json.at("schema").dump(), kRecordSchema));
   UnitRecord record;
   record.key = {json.at("mode"), json.at("window"), json.at("scheme")};
   if (json.at("key") != record.key.str()) throw std::runtime_error("key and fields differ");
+  record.protocol = json.at("protocol");
   record.tokens = json.at("tokens");
+  record.context = json.at("context");
+  record.first_position = json.at("first_position");
   record.targets = json.at("targets");
   record.nll_mean = parse_exact_number(json.at("nll_mean"));
   record.kl_mean = parse_exact_number(json.at("kl_mean"));

@@ -12,7 +12,7 @@
 
 namespace kvx::eval {
 
-inline constexpr const char* kRecordSchema = "kvx-result/1";
+inline constexpr const char* kRecordSchema = "kvx-result/2";
 
 // Rises with every change of the protocol, of the engine or of the arithmetic that can move a bit
 // of a result.
@@ -29,22 +29,27 @@ struct UnitKey {
 // "kivi@1:k2v2" -> "kivi:k2v2"
 std::string scheme_label(const std::string& versioned);
 
-// Scores of the positions 0 .. targets-1 of a window, in order.
+// Scores of the scored positions of a window, in order.
 struct PositionScores {
-  std::vector<double> nll;  // of the next token, nats
-  std::vector<double> kl;   // KL(base || scheme), nats
-  int64_t same_top = 0;     // positions whose most probable token is the base's
+  std::vector<double> nll;       // of the next token, nats
+  std::vector<double> kl;        // KL(base || scheme), nats
+  std::vector<double> same_top;  // 1 where the most probable token is the base's, else 0
+
+  explicit PositionScores(size_t targets = 0) : nll(targets), kl(targets), same_top(targets) {}
 };
 
 struct UnitRecord {
   UnitKey key;
+  std::string protocol;
   int64_t tokens = 0;
+  int64_t context = 0;         // tokens that were read exactly as computed
+  int64_t first_position = 0;  // whose prediction is the first one scored
   int64_t targets = 0;
   double nll_mean = 0;
   double kl_mean = 0;
   double kl_p999 = 0;
   double kl_max = 0;
-  int64_t same_top = 0;
+  int64_t same_top = 0;             // positions
   std::array<ByteCount, 2> bytes;   // of all layers at the end of the window, by side
   int64_t values = 0;               // K values held by all layers; as many V values
   std::array<double, 2> nominal{};  // bits per value, mean over layers, by side

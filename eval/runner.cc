@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <memory>
-#include <span>
 
 #include "eval/interrupt.h"
 #include "eval/ppl.h"
@@ -59,14 +58,15 @@ class Runner {
   }
 
   bool run_window(const model::Model& model, CacheMode mode, int64_t window) {
-    const std::span<const int32_t> tokens(in_.tokens.data() + window * in_.length,
-                                          static_cast<size_t>(in_.length));
+    const Window cut{window_tokens(in_.cut, in_.tokens, window), first_scored(in_.cut, mode),
+                     in_.cut.context};
     const PassSettings settings{mode, in_.nonfinite, in_.threads};
     const std::vector<Descriptor> schemes = missing(mode, window);
     if (interrupted()) return false;
     start(key(mode, window, base_));
-    PassResult base = run_base(model, tokens, settings, !schemes.empty(), window_);
+    PassResult base = run_base(model, cut, settings, !schemes.empty(), base_window_);
     base.record.key = key(mode, window, base_);
+    base.record.protocol = protocol_name(in_.cut.protocol);
     if (const UnitRecord* recorded = folder_.find(base.record.key)) {
       if (to_json(*recorded).at("nll_mean") != to_json(base.record).at("nll_mean"))
         throw Error(Exit::kVerdict,
@@ -80,8 +80,9 @@ class Runner {
       if (interrupted()) return false;
       const UnitKey unit = key(mode, window, scheme);
       start(unit);
-      PassResult result = run_scheme(model, scheme, tokens, settings, window_);
+      PassResult result = run_scheme(model, scheme, cut, settings, base_window_);
       result.record.key = unit;
+      result.record.protocol = protocol_name(in_.cut.protocol);
       folder_.add(result.record, result.scores);
       progress_.finish();
     }
@@ -96,7 +97,7 @@ class Runner {
   const Inputs& in_;
   RunFolder& folder_;
   Descriptor base_;
-  BaseWindow window_;
+  BaseWindow base_window_;
   Progress progress_;
 };
 

@@ -12,20 +12,21 @@ double mean(std::span<const double> values) {
   return sum / static_cast<double>(values.size());
 }
 
+double sorted_percentile(std::span<const double> values, double share) {
+  const double rank = share * static_cast<double>(values.size() - 1);
+  const size_t below = static_cast<size_t>(rank);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  const double part = rank - static_cast<double>(below);
+  const double low = values[below], high = values[above];
+  return part == 0 || low == high ? low : low + part * (high - low);
+}
+
 double percentile(std::vector<double> values, double share) {
   const bool nan =
       std::any_of(values.begin(), values.end(), [](double x) { return std::isnan(x); });
   if (values.empty() || nan) return std::numeric_limits<double>::quiet_NaN();
-  const double rank = share * static_cast<double>(values.size() - 1);
-  const size_t below = static_cast<size_t>(rank);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(below), values.end());
-  const double low = values[below];
-  if (above == below) return low;
-  const double high =
-      *std::min_element(values.begin() + static_cast<ptrdiff_t>(above), values.end());
-  const double part = rank - static_cast<double>(below);
-  return part == 0 ? low : low + part * (high - low);
+  std::sort(values.begin(), values.end());
+  return sorted_percentile(values, share);
 }
 
 // SplitMix64 (Steele, Lea, Flood 2014) of a counter.

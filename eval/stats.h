@@ -15,6 +15,8 @@ double mean(std::span<const double> values);
 // Linear interpolation between order statistics: rank share * (n - 1). NaN of nothing, or if any
 // value is NaN.
 double percentile(std::vector<double> values, double share);
+// The same of values in ascending order, one at least, none NaN.
+double sorted_percentile(std::span<const double> values, double share);
 
 struct Interval {
   double low = 0;

@@ -23,20 +23,43 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Error cannot_save(const std::string& path) {
-  return not_saved_error(fmt::format("{}: {}", path, std::strerror(errno)));
-}
-
 void make_folder(const std::string& path) {
   std::error_code error;
-  fs::create_directories(path, error);
+  const bool made = fs::create_directories(path, error);
   if (error) throw not_saved_error(fmt::format("{}: {}", path, error.message()));
+  if (made) sync_folder((fs::path(path) / "..").string());
+}
+
+// Names in a folder.
+std::vector<std::string> entries_of(const std::string& path) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error))
+    names.push_back(at->path().filename().string());
+  if (error) throw not_saved_error(fmt::format("{}: {}", path, error.message()));
+  return names;
 }
 
 // What a killed process was writing.
 void remove_temporaries(const std::string& folder) {
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.path().extension() == ".tmp") fs::remove(entry.path());
+  for (const std::string& name : entries_of(folder))
+    if (name.ends_with(".tmp") && ::unlink((folder + "/" + name).c_str()) != 0)
+      throw cannot_save(folder + "/" + name);
+}
+
+// An existing folder must be a run's, or empty but for what a run that died early leaves: its lock
+// and its temporary files.
+void check_folder(const std::string& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return;
+  if (!fs::is_directory(path, error))
+    throw usage_error(fmt::format("--out {}: not a folder", path));
+  const std::vector<std::string> names = entries_of(path);
+  if (std::find(names.begin(), names.end(), "run.json") != names.end()) return;
+  for (const std::string& name : names)
+    if (name != "lock" && !name.ends_with(".tmp"))
+      throw usage_error(
+          fmt::format("--out {}: holds {} but no run.json; use a new or empty folder", path, name));
 }
 
 void check_identity(const std::string& file, const Json& then, const Json& now) {
@@ -62,20 +85,12 @@ void unite(Json& list, const Json& more) {
 }  // namespace
 
 RunFolder::RunFolder(const std::string& path, const Json& header, const Note& note) : path_(path) {
-  const bool existed = fs::exists(file("run.json"));
-  if (!existed && fs::exists(path)) {
-    if (!fs::is_directory(path)) throw usage_error(fmt::format("--out {}: not a folder", path));
-    // A run that died between making the folder and writing run.json left its lock alone.
-    for (const auto& entry : fs::directory_iterator(path))
-      if (entry.path().filename() != "lock" && entry.path().extension() != ".tmp")
-        throw usage_error(
-            fmt::format("--out {}: holds {} but no run.json; use a new or empty folder", path,
-                        entry.path().filename().string()));
-  }
+  check_folder(path);
   make_folder(path);
   try {
     lock();
-    if (existed) {
+    std::error_code error;
+    if (fs::exists(file("run.json"), error)) {
       merge_header(header);
     } else {
       header_ = header;
@@ -85,6 +100,7 @@ RunFolder::RunFolder(const std::string& path, const Json& header, const Note& no
     remove_temporaries(path_);
     remove_temporaries(file("positions"));
     load_results(note);
+    sync_folder(path_);
   } catch (...) {
     if (results_ >= 0) ::close(results_);
     if (lock_ >= 0) ::close(lock_);
@@ -110,16 +126,16 @@ void RunFolder::lock() {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   const std::string owner = fmt::format("process {} on {}", ::getpid(), host.data());
-  if (::ftruncate(lock_, 0) != 0 ||
-      ::pwrite(lock_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size()))
-    throw cannot_save(name);
+  if (::ftruncate(lock_, 0) != 0 || !write_all(lock_, owner)) throw cannot_save(name);
 }
 
 void RunFolder::merge_header(const Json& header) {
   const std::string name = file("run.json");
   try {
     header_ = Json::parse(read_file(name));
-    if (header_.at("schema") != kRunSchema) throw std::runtime_error("schema is not kvx-run/1");
+    if (header_.at("schema") != kRunSchema)
+      throw std::runtime_error(fmt::format("schema is {}, this program's is {}",
+                                           header_.at("schema").dump(), kRunSchema));
     check_identity(name, header_, header);
     unite(header_.at("modes"), header.at("modes"));
     unite(header_.at("schemes"), header.at("schemes"));
@@ -171,10 +187,9 @@ const UnitRecord* RunFolder::find(const UnitKey& key) const {
 }
 
 void RunFolder::add(UnitRecord record, const PositionScores& scores) {
-  const size_t bytes = scores.nll.size() * sizeof(double);
-  std::string content(2 * bytes, '\0');
-  std::memcpy(content.data(), scores.nll.data(), bytes);
-  std::memcpy(content.data() + bytes, scores.kl.data(), bytes);
+  std::string content;
+  for (const auto* values : {&scores.nll, &scores.kl, &scores.same_top})
+    content.append(reinterpret_cast<const char*>(values->data()), values->size() * sizeof(double));
   record.positions_file =
       fmt::format("positions/{}-{:05}-{}.f64", record.key.mode, record.key.window,
                   sha256_hex(record.key.str()).substr(0, 16));
@@ -185,18 +200,12 @@ void RunFolder::add(UnitRecord record, const PositionScores& scores) {
   struct stat before {};
   if (::fstat(results_, &before) != 0) throw cannot_save(name);
   const std::string line = to_json(record).dump() + "\n";
-  for (size_t done = 0; done < line.size();) {
-    const ssize_t n = ::write(results_, line.data() + done, line.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const Error error = cannot_save(name);
-      // What cannot be cut off here is cut off when the run continues.
-      [[maybe_unused]] const int cut = ::ftruncate(results_, before.st_size);
-      throw error;
-    }
-    done += static_cast<size_t>(n);
+  if (!write_all(results_, line) || ::fsync(results_) != 0) {
+    const Error error = cannot_save(name);
+    // What cannot be cut off here is cut off when the run continues.
+    [[maybe_unused]] const int cut = ::ftruncate(results_, before.st_size);
+    throw error;
   }
-  if (::fsync(results_) != 0) throw cannot_save(name);
   records_.insert_or_assign(record.key, std::move(record));
 }
 
@@ -204,16 +213,16 @@ PositionScores RunFolder::positions(const UnitRecord& record) const {
   const std::string name = file(record.positions_file);
   const std::string content = read_file(name);
   const size_t targets = static_cast<size_t>(record.targets);
-  if (content.size() != 2 * targets * sizeof(double) ||
+  if (content.size() != 3 * targets * sizeof(double) ||
       sha256_hex(content) != record.positions_sha256)
     throw environment_error(fmt::format("{}: not what results.jsonl says was written (sha256 {})",
                                         name, record.positions_sha256));
-  PositionScores scores;
-  scores.nll.resize(targets);
-  scores.kl.resize(targets);
-  scores.same_top = record.same_top;
-  std::memcpy(scores.nll.data(), content.data(), content.size() / 2);
-  std::memcpy(scores.kl.data(), content.data() + content.size() / 2, content.size() / 2);
+  PositionScores scores(targets);
+  const char* from = content.data();
+  for (auto* values : {&scores.nll, &scores.kl, &scores.same_top}) {
+    std::memcpy(values->data(), from, targets * sizeof(double));
+    from += targets * sizeof(double);
+  }
   return scores;
 }
 

@@ -4,8 +4,9 @@
 //
 //   run.json        written whole, by rename
 //   results.jsonl   append-only; each line is on disk before the next unit starts
-//   positions/*.f64 per unit: `targets` NLLs, then `targets` divergences, little-endian binary64;
-//   on disk before the line lock            held by the process that writes
+//   positions/*.f64 per unit: `targets` NLLs, divergences, then agreements of the most probable
+//                   token (1 or 0), little-endian binary64; on disk before the line
+//   lock            held by the process that writes
 #pragma once
 
 #include <functional>

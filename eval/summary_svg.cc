@@ -3,15 +3,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 
 #include "eval/plot_axis.h"
 #include "eval/plot_labels.h"
+#include "eval/plot_svg.h"
 #include "eval/summary.h"
-#include "eval/text_table.h"
 
 namespace kvx::eval {
 namespace {
@@ -19,37 +17,6 @@ namespace {
 constexpr double kWidth = 1080, kHead = 64, kRowHeight = 430, kFoot = 30;
 constexpr double kNoCap = std::numeric_limits<double>::infinity();
 constexpr double kPlotWidth = 440, kPlotHeight = 330, kLeft = 64, kGap = 84, kTop = 34;
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-const char* family_color(const std::string& label, std::vector<std::string>& families) {
-  static constexpr std::array<const char*, 7> kColors{"#0072b2", "#d55e00", "#009e73", "#cc79a7",
-                                                      "#7a5195", "#b8860b", "#444444"};
-  const std::string family = label.substr(0, label.find(':'));
-  auto found = std::find(families.begin(), families.end(), family);
-  if (found == families.end()) found = families.insert(families.end(), family);
-  return kColors[static_cast<size_t>(found - families.begin()) % kColors.size()];
-}
 
 struct Point {
   const SchemeRow* row;
@@ -143,7 +110,7 @@ std::string dots(const Panel& panel, const Axis& x, const Axis& y, std::vector<O
           "class=\"w\"/>\n",
           at_x, top, bottom, color);
     }
-    const std::string title = escape(
+    const std::string title = svg_escape(
         fmt::format("{}: {:.3f} bits, {:.6g}", point.row->label, point.row->bits, point.value));
     marks += beyond ? fmt::format(
                           "<path d=\"M{:.1f},{:.1f}l5.5,9.5h-11z\" fill=\"{}\" "
@@ -167,7 +134,7 @@ std::string dots(const Panel& panel, const Axis& x, const Axis& y, std::vector<O
         "<text x=\"{:.1f}\" y=\"{:.1f}\" textLength=\"{:.1f}\" lengthAdjust=\"spacingAndGlyphs\" "
         "fill=\"{}\">{}</text>\n",
         box.x, box.y + 10.5, box.width, family_color(labelled[i].label, families),
-        escape(labelled[i].label));
+        svg_escape(labelled[i].label));
   }
   return bars + marks + names;
 }
@@ -233,29 +200,8 @@ std::string mode_row(const ModeSummary& mode, double top, std::vector<std::strin
 
 std::string summary_svg(const Summary& summary) {
   const double height = kHead + kRowHeight * static_cast<double>(summary.modes.size()) + kFoot;
-  std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" "
-      "height=\"{1:.0f}\" "
-      "font-family=\"Helvetica, Arial, sans-serif\" font-size=\"11.5\">\n"
-      "<style>text{{paint-order:stroke;stroke:#fafafa;stroke-width:3px;stroke-linejoin:round}}"
-      ".t{{font-size:14px;font-weight:bold;fill:#222}}.h{{font-size:18px;font-weight:bold;"
-      "fill:#222}}"
-      ".n{{fill:#555}}.m{{text-anchor:middle}}.e{{text-anchor:end}}.f{{fill:#fff;stroke:#999}}"
-      ".g{{stroke:#e4e4e4}}.p{{fill:none;stroke:#bbb;stroke-width:1.5}}.b{{stroke:#555;stroke-"
-      "dasharray:5 4}}"
-      ".l{{stroke:#aaa;stroke-width:.8}}.w{{stroke-width:1.5;opacity:.55}}circle{{stroke:#fff;"
-      "stroke-width:1}}</style>\n"
-      "<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"#fafafa\"/>\n",
-      kWidth, height);
-  const auto name = [&](const char* what) {
-    const std::filesystem::path path = summary.run.at(what).at("path").get<std::string>();
-    return escape((path.has_filename() ? path : path.parent_path()).filename().string());
-  };
-  svg += fmt::format(
-      "<text x=\"{0:.0f}\" y=\"30\" class=\"h\">Accuracy against bits: {1}</text>\n"
-      "<text x=\"{0:.0f}\" y=\"50\" class=\"n\">{2}, {3} windows of {4} tokens</text>\n",
-      kLeft, name("model"), name("data"), thousands(summary.windows),
-      thousands(summary.run.at("identity").at("length").get<int64_t>()));
+  std::string svg = svg_open(kWidth, height);
+  svg += svg_title(summary, "Accuracy against bits", kLeft);
   std::vector<std::string> families;
   for (size_t i = 0; i < summary.modes.size(); ++i)
     svg += mode_row(summary.modes[i], kHead + kRowHeight * static_cast<double>(i), families);

@@ -14,10 +14,11 @@ std::string interval_text(const std::optional<Interval>& interval) {
   return interval ? fmt::format("[{:+.4f}, {:+.4f}]", interval->low, interval->high) : "-";
 }
 
-std::vector<std::string> table_row(const SchemeRow& row) {
+std::vector<std::string> table_row(const SchemeRow& row, Protocol protocol) {
   std::vector<std::string> cells{row.label, fmt::format("{:.3f}", row.bits),
                                  fmt::format("{:g}/{:g}", row.nominal_k, row.nominal_v),
                                  fmt::format("{:.4f}", row.ppl)};
+  if (protocol == Protocol::kLlamaCpp) cells.back() += fmt::format(" ± {:.5f}", row.ppl_error);
   if (row.base) {
     cells.insert(cells.end(), {"base", "", "", "", "", ""});
   } else {
@@ -30,10 +31,15 @@ std::vector<std::string> table_row(const SchemeRow& row) {
   return cells;
 }
 
-std::string csv_quoted(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
+std::string context_text(const std::string& mode, const Json& identity) {
+  const bool has_context = mode == "prefill-exact" || mode == "context-exact";
+  return has_context ? fmt::format(" after {}", identity.at("context").get<int64_t>()) : "";
+}
+
+std::string bos_text(const Summary& summary) {
+  if (!summary.run.at("identity").at("bos").get<bool>()) return "not added";
+  return summary.protocol == Protocol::kGptq ? "at the start of the text"
+                                             : "at the start of every window";
 }
 
 Json interval_json(const std::optional<Interval>& interval) {
@@ -51,14 +57,13 @@ std::string summary_table(const Summary& summary) {
     text += fmt::format("{}model   {}\n", text.empty() ? "" : "\n",
                         run.at("model").at("path").get<std::string>());
     text += fmt::format("text    {}\n", run.at("data").at("path").get<std::string>());
-    text += fmt::format("mode    {}, L {}, {} windows, {} targets, BOS {}\n\n", mode.mode,
-                        identity.at("length").get<int64_t>(), summary.windows,
-                        thousands(mode.rows.front().targets),
-                        identity.at("bos").get<bool>() ? "at the start of the text" : "not added");
+    text += fmt::format("mode    {}{}, L {}, {} windows, {} targets, BOS {}\n\n", mode.mode,
+                        context_text(mode.mode, identity), identity.at("length").get<int64_t>(),
+                        summary.windows, thousands(mode.rows.front().targets), bos_text(summary));
     std::vector<std::vector<std::string>> rows{{"scheme", "bits/value", "nominal", "ppl", "delta",
                                                 "95 %", "KL mean", "99.9 %", "max", "top-1 %",
                                                 "tok/s"}};
-    for (const SchemeRow& row : mode.rows) rows.push_back(table_row(row));
+    for (const SchemeRow& row : mode.rows) rows.push_back(table_row(row, summary.protocol));
     text += align_columns(rows, 1);
   }
   return text;
@@ -66,18 +71,19 @@ std::string summary_table(const Summary& summary) {
 
 std::string summary_csv(const Summary& summary) {
   std::string text =
-      "mode,scheme,windows,targets,bits,bits_k,bits_v,nominal_k,nominal_v,nll,ppl,delta_ppl,"
+      "mode,scheme,windows,targets,bits,bits_k,bits_v,nominal_k,nominal_v,nll,ppl,"
+      "ppl_error,delta_ppl,"
       "delta_ppl_low,delta_ppl_high,kl_mean,kl_p999,kl_max,same_top,tokens_per_second\n";
   for (const ModeSummary& mode : summary.modes) {
     for (const SchemeRow& row : mode.rows) {
       const auto bounds = row.delta_ppl_interval ? fmt::format("{},{}", row.delta_ppl_interval->low,
                                                                row.delta_ppl_interval->high)
                                                  : std::string(",");
-      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", mode.mode,
+      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", mode.mode,
                           csv_quoted(row.scheme), summary.windows, row.targets, row.bits,
                           row.bits_k, row.bits_v, row.nominal_k, row.nominal_v, row.nll, row.ppl,
-                          row.delta_ppl, bounds, row.kl_mean, row.kl_p999, row.kl_max, row.same_top,
-                          row.tokens_per_second);
+                          row.ppl_error, row.delta_ppl, bounds, row.kl_mean, row.kl_p999,
+                          row.kl_max, row.same_top, row.tokens_per_second);
     }
   }
   return text;
@@ -85,7 +91,7 @@ std::string summary_csv(const Summary& summary) {
 
 Json summary_json(const Summary& summary) {
   Json json;
-  json["schema"] = "kvx-summary/1";
+  json["schema"] = "kvx-summary/2";
   json["run"] = summary.run;
   json["windows"] = summary.windows;
   json["modes"] = Json::array();
@@ -101,6 +107,7 @@ Json summary_json(const Summary& summary) {
       item["nominal_bits"] = {{"k", row.nominal_k}, {"v", row.nominal_v}};
       item["nll"] = exact_number(row.nll);
       item["ppl"] = exact_number(row.ppl);
+      item["ppl_error"] = exact_number(row.ppl_error);
       item["delta_ppl"] = exact_number(row.delta_ppl);
       item["delta_ppl_interval"] = interval_json(row.delta_ppl_interval);
       item["delta_nll_interval"] = interval_json(row.delta_nll_interval);
@@ -108,6 +115,10 @@ Json summary_json(const Summary& summary) {
       item["kl_p999"] = exact_number(row.kl_p999);
       item["kl_max"] = exact_number(row.kl_max);
       item["same_top"] = exact_number(row.same_top);
+      item["divergence"] = Json::object();
+      for (const Scope& scope : row.scopes)
+        item["divergence"][scope.name] = divergence_json(scope.divergence);
+      item["bins"] = bins_json(row.bins);
       item["timing"] = {{"tokens_per_second", row.tokens_per_second}};
       rows.push_back(std::move(item));
     }

@@ -9,8 +9,11 @@
 namespace kvx::eval {
 
 // Two blanks between columns; the first `left` columns are aligned left, the others right. No
-// blanks at line ends.
+// blanks at line ends. Widths count characters of UTF-8.
 std::string align_columns(const std::vector<std::vector<std::string>>& rows, size_t left);
+
+// A field of a CSV line, quoted.
+std::string csv_quoted(const std::string& text);
 
 // 1234567 -> "1,234,567"
 std::string thousands(long long value);

@@ -277,10 +277,23 @@ void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink,
       num::rms_norm({e.x.get() + row * c.hidden, hidden}, e.model.final_norm, c.rms_eps,
                     {h + i * c.hidden, hidden});
     });
-    e.pack(h, count, c.hidden);
-    e.multiply(e.model.head(), logits);
+    project(h, count, logits);
     sink(first, count, logits);
   }
+}
+
+void Engine::append(SeqId seq, int layer, ConstRows k, ConstRows v) {
+  LayerCache& cache = *impl_->caches.at(static_cast<size_t>(layer));
+  const Span span{seq, cache.length(seq), k.tokens, true};
+  cache.append(k, v, {&span, 1});
+  cache.settle(seq);
+}
+
+const float* Engine::hidden() const { return impl_->normed.get(); }
+
+void Engine::project(const float* hidden, int64_t count, float* logits) {
+  impl_->pack(hidden, count, impl_->model.config.hidden);
+  impl_->multiply(impl_->model.head(), logits);
 }
 
 }  // namespace kvx::model

@@ -73,6 +73,16 @@ class Engine {
   void forward(std::span<const Chunk> chunks, const LogitsSink& sink,
                std::span<const int64_t> want = {});
 
+  // Stores rows of K (in the key space of the caches) and V in the cache of one layer as an exact
+  // chunk would that ends the prompt; to be called for every layer before the next pass. So a
+  // context that one engine computed serves others.
+  void append(SeqId seq, int layer, ConstRows k, ConstRows v);
+
+  // During a call of the sink: its rows as they enter the output projection, [count][hidden].
+  const float* hidden() const;
+  // The logits [count][vocab] of such rows: the bits that `forward` gives for them.
+  void project(const float* hidden, int64_t count, float* logits);
+
   const LayerCache& cache(int layer) const;
   void set_tap(std::function<void(const LayerTap&)> tap);
 

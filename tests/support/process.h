@@ -52,6 +52,7 @@ class Process {
     status_ = status;
     return false;
   }
+  pid_t pid() const { return pid_; }
   void send(int signal) const { ::kill(pid_, signal); }
 
   // Exit code, or -signal.

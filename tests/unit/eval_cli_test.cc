@@ -92,7 +92,35 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"ModeThatReadsNothing",
             good_eval({"--mode", "prefill-exact"}),
             2,
-            {"--mode prefill-exact", "nothing quantised"}},
+            {"--mode prefill-exact", "nothing quantised", "--context N"}},
+        Bad{"ContextWithoutItsMode",
+            good_eval({"--context", "8"}),
+            2,
+            {"--context", "prefill-exact and context-exact"}},
+        Bad{"ContextOfTheWholeWindow",
+            good_eval({"--mode", "context-exact", "--context", "64"}),
+            2,
+            {"--context '64'", "1 to 63"}},
+        Bad{"ContextThatLeavesNothing",
+            good_eval({"--mode", "context-exact", "--context", "63"}),
+            2,
+            {"--length 64, --context 63", "mode context-exact scores no position"}},
+        Bad{"Protocol", good_eval({"--protocol", "gptk"}), 2, {"--protocol 'gptk'", "'gptq'"}},
+        Bad{"ProtocolWithoutSecondHalf",
+            {"eval", "--model", "{model}", "--data", "{text}", "--protocol", "llama.cpp",
+             "--length", "2"},
+            2,
+            {"--length 2", "scores no position of protocol llama.cpp"}},
+        Bad{"ProtocolAndFormat",
+            good_eval({"--protocol", "llama.cpp", "--format", "wikitext-raw"}),
+            2,
+            {"--format wikitext-raw", "llama.cpp takes the bytes of the file"}},
+        Bad{"ProtocolNeedsTwoWindows",
+            {"eval", "--model", "{model}", "--data", "{dir}/short.txt", "--length", "7",
+             "--protocol", "llama.cpp"},
+            3,
+            {"{dir}/short.txt: 6 tokens, fewer than the two windows of 7"}},
+        Bad{"Bins", good_eval({"--bins", "0"}), 2, {"--bins '0'"}},
         Bad{"Scheme", good_eval({"--scheme", "kivvi:k2v2"}), 2, {"kivvi", "kivi"}},
         Bad{"SchemeKey",
             good_eval({"--scheme", "kivi:k2v2,profil=paper"}),
@@ -269,10 +297,14 @@ TEST(Plan, SchemesAreExpandedAndMerged) {
 
 TEST(Plan, ModesByCommaOrRepeated) {
   using model::CacheMode;
-  EXPECT_EQ(eval::parse_ppl_modes({"all,streamed", "all"}),
+  EXPECT_EQ(eval::parse_ppl_modes({"all,streamed", "all"}, false),
             (std::vector{CacheMode::kAll, CacheMode::kStreamed}));
-  EXPECT_THROW(eval::parse_ppl_modes({"all,"}), Error);
-  EXPECT_THROW(eval::parse_ppl_modes({"context-exact"}), Error);
+  EXPECT_EQ(
+      eval::parse_ppl_modes({"streamed,context-exact", "prefill-exact"}, true),
+      (std::vector{CacheMode::kStreamed, CacheMode::kContextExact, CacheMode::kPrefillExact}));
+  EXPECT_THROW(eval::parse_ppl_modes({"all,"}, false), Error);
+  EXPECT_THROW(eval::parse_ppl_modes({"context-exact"}, false), Error);
+  EXPECT_THROW(eval::parse_ppl_modes({"all"}, true), Error);
 }
 
 TEST(ProgressLine, ShowsShareAndTimeLeft) {

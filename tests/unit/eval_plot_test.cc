@@ -105,6 +105,29 @@ TEST(Picture, NamesEverySchemeInBothPanels) {
   EXPECT_EQ(count("nan"), 0u);
 }
 
+TEST(PositionsPicture, DrawsALineASchemeInBothPanels) {
+  Summary by_position = summary();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (SchemeRow& row : by_position.modes.front().rows) {
+    row.bins = {{0, 100, 50, 2, 8, 1, 0.1, 0.9}, {100, 200, 50, 2, 9, 1, 0.2, 0.9}};
+    if (row.label == "kivi:k4v4") row.bins.back() = {100, 200, 50, nan, nan, nan, nan, 0};
+  }
+  const std::string svg = positions_svg(by_position);
+  EXPECT_EQ(svg, positions_svg(by_position));
+  const auto count = [&svg](const std::string& text) {
+    size_t found = 0;
+    for (size_t at = 0; (at = svg.find(text, at)) != std::string::npos; ++at) ++found;
+    return found;
+  };
+  EXPECT_EQ(count("<polyline"), 6u);
+  EXPECT_EQ(count("<circle"), 2u * (2 + 2 + 1));
+  EXPECT_EQ(count(">int:k4v4</text>"), 2u);
+  EXPECT_EQ(count("<title>int:k4v4, 100-199: 1.125</title>"), 1u);  // 9 over 8
+  EXPECT_EQ(count("nan"), 0u);
+  for (SchemeRow& row : by_position.modes.front().rows) row.bins.clear();
+  EXPECT_NE(positions_svg(by_position).find("nothing to show"), std::string::npos);
+}
+
 TEST(Picture, LeavesOutWhatHasNoPlace) {
   Summary odd = summary();
   const double nan = std::numeric_limits<double>::quiet_NaN();

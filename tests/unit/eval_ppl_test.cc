@@ -18,48 +18,21 @@
 #include "ref/registry.h"
 #include "sim/model/engine.h"
 #include "sim/model/tokenizer.h"
-#include "tests/support/process.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/eval_sweep.h"
 
 namespace kvx {
 namespace {
 
 namespace fs = std::filesystem;
 using eval::Json;
-using Words = std::vector<std::string>;
+using test::kSweepSchemes;
+using test::line_count;
+using test::units_of;
+using test::values_of;
+using test::Words;
 
-constexpr int64_t kLength = 96;
-constexpr int64_t kWindows = 3;
-const Words kSchemes{"fp@1:f32", "fp@1:f16", "int@1:k3v3", "kivi@1:k2v2,r32"};
-
-// Lines of results.jsonl without their timings.
-std::vector<std::string> values_of(const std::string& run) {
-  std::vector<std::string> lines;
-  std::istringstream text(test::read_file(run + "/results.jsonl"));
-  for (std::string line; std::getline(text, line);) {
-    Json json = Json::parse(line);
-    json.erase("timing");
-    lines.push_back(json.dump());
-  }
-  return lines;
-}
-
-std::map<std::string, Json> units_of(const std::string& run) {
-  std::map<std::string, Json> units;
-  std::istringstream text(test::read_file(run + "/results.jsonl"));
-  for (std::string line; std::getline(text, line);) {
-    Json json = Json::parse(line);
-    const std::string key = json.at("key");
-    EXPECT_TRUE(units.emplace(key, std::move(json)).second) << key << " twice";
-  }
-  return units;
-}
-
-int64_t line_count(const std::string& run) {
-  if (!fs::exists(run + "/results.jsonl")) return 0;
-  const std::string text = test::read_file(run + "/results.jsonl");
-  return std::count(text.begin(), text.end(), '\n');
-}
+constexpr int64_t kLength = test::kSweepLength;
+constexpr int64_t kWindows = test::kSweepWindows;
 
 std::vector<double> doubles_of(const std::string& file) {
   const std::string bytes = test::read_file(file);
@@ -77,73 +50,38 @@ double number(const Json& json) { return eval::parse_exact_number(json); }
 class Ppl : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = new test::TempDir;
-    test::TinyModelSpec spec;
-    spec.head_dim = 32;
-    spec.seed = 5;
-    test::write_tiny_model(model(), spec);
-    std::string text;
-    for (int i = 0; i < 400; ++i)
-      text += "word " + std::to_string(i * i % 977) + (i % 9 == 0 ? ".\n" : ", ");
-    test::write_file(data(), text);
+    sweep_ = new test::Sweep(KVX_PROGRAM);
     test::Process process(command(reference(), {"--json"}));
     ASSERT_EQ(process.wait(), 0) << process.err();
     *printed_ = process.out();
   }
-  static void TearDownTestSuite() { delete folder_; }
+  static void TearDownTestSuite() { delete sweep_; }
 
-  static std::string model() { return *folder_ / "model"; }
-  static std::string data() { return *folder_ / "text.txt"; }
-  static std::string reference() { return *folder_ / "reference"; }
+  static std::string model() { return sweep_->model(); }
+  static std::string data() { return sweep_->data(); }
+  static std::string reference() { return sweep_->reference(); }
   static std::string printed() { return *printed_; }
-
   static Words command(const std::string& run, const Words& more = {}) {
-    Words words{KVX_PROGRAM, "eval",
-                "--model",   model(),
-                "--data",    data(),
-                "--scheme",  "fp:f16",
-                "--scheme",  "int:k3v3",
-                "--scheme",  "kivi:k2v2,r32",
-                "--mode",    "streamed,all",
-                "--length",  std::to_string(kLength),
-                "--windows", std::to_string(kWindows),
-                "--out",     run};
-    words.insert(words.end(), more.begin(), more.end());
-    if (std::find(more.begin(), more.end(), "--threads") == more.end())
-      words.insert(words.end(), {"--threads", "1"});
-    return words;
+    return sweep_->command(run, more);
   }
-  static int run(const Words& words) {
-    test::Process process(words);
-    const int code = process.wait();
-    if (code != 0) std::fprintf(stderr, "%s", process.err().c_str());
-    return code;
-  }
-
-  // The derived views are there and whole, and every value equals the reference run's.
+  static int run(const Words& words) { return test::Sweep::run(words); }
   static void expect_same_as_reference(const std::string& run) {
-    EXPECT_EQ(values_of(run), values_of(reference()));
-    for (const auto& entry : fs::directory_iterator(reference() + "/positions"))
-      EXPECT_EQ(test::read_file(entry.path()),
-                test::read_file(run + "/positions/" + entry.path().filename().string()));
-    EXPECT_EQ(std::distance(fs::directory_iterator(run + "/positions"), {}),
-              std::distance(fs::directory_iterator(reference() + "/positions"), {}));
-    EXPECT_TRUE(fs::exists(run + "/table.csv"));
+    sweep_->expect_same_as_reference(run);
   }
 
  private:
-  static test::TempDir* folder_;
+  static test::Sweep* sweep_;
   static std::string* printed_;
 };
-test::TempDir* Ppl::folder_ = nullptr;
+test::Sweep* Ppl::sweep_ = nullptr;
 std::string* Ppl::printed_ = new std::string;
 
 TEST_F(Ppl, OneLineForEveryWindowModeAndScheme) {
   const auto units = units_of(reference());
-  EXPECT_EQ(units.size(), 2 * kWindows * kSchemes.size());
+  EXPECT_EQ(units.size(), 2 * kWindows * kSweepSchemes.size());
   for (const char* mode : {"streamed", "all"})
     for (int64_t window = 0; window < kWindows; ++window)
-      for (const std::string& scheme : kSchemes) {
+      for (const std::string& scheme : kSweepSchemes) {
         const auto found = units.find(key(mode, window, scheme));
         ASSERT_NE(found, units.end());
         EXPECT_EQ(found->second.at("tokens"), kLength);
@@ -178,7 +116,7 @@ TEST_F(Ppl, AgreesWithAPlainComputation) {
       return out;
     };
     const std::vector<double> base = log_probabilities("fp:f32");
-    for (const std::string& scheme : kSchemes) {
+    for (const std::string& scheme : kSweepSchemes) {
       const Json& unit = units.at(key("streamed", window, scheme));
       const std::vector<double> subject = log_probabilities(eval::scheme_label(scheme));
       double nll = 0, kl = 0, kl_max = 0;
@@ -241,16 +179,27 @@ TEST_F(Ppl, EveryFieldIsDocumented) {
   expect_fields(printed_json.at("run"), "");
   expect_fields(printed_json.at("run").at("identity"), "identity.");
   expect_fields(printed_json.at("run").at("sessions").at(0), "");
-  expect_fields(printed_json.at("modes").at(0).at("rows").at(1), "");
+  const Json& row = printed_json.at("modes").at(0).at("rows").at(1);
+  expect_fields(row, "");
+  expect_fields(row.at("bins").at(0), "");
+  ASSERT_EQ(row.at("divergence").size(), 2u);
+  for (const char* scope : {"scored", "half"}) {
+    EXPECT_NE(page.find("`" + std::string(scope) + "`"), std::string::npos);
+    expect_fields(row.at("divergence").at(scope), "");
+  }
 }
 
 TEST_F(Ppl, MeansAreThoseOfThePositions) {
   for (const auto& [name, unit] : units_of(reference())) {
     const std::vector<double> values =
         doubles_of(reference() + "/" + unit.at("positions").at("file").get<std::string>());
-    ASSERT_EQ(values.size(), 2u * (kLength - 1)) << name;
-    const auto half = values.begin() + kLength - 1;
-    const std::vector<double> nll(values.begin(), half), kl(half, values.end());
+    constexpr int64_t kTargets = kLength - 1;
+    ASSERT_EQ(values.size(), 3u * kTargets) << name;
+    const auto begin = values.begin();
+    const std::vector<double> nll(begin, begin + kTargets),
+        kl(begin + kTargets, begin + 2 * kTargets);
+    EXPECT_EQ(unit.at("same_top"), std::count(begin + 2 * kTargets, values.end(), 1.0)) << name;
+    EXPECT_EQ(unit.at("same_top"), kTargets - std::count(begin + 2 * kTargets, values.end(), 0.0));
     EXPECT_EQ(number(unit.at("nll_mean")), eval::mean(nll)) << name;
     EXPECT_EQ(number(unit.at("kl_mean")), eval::mean(kl)) << name;
     EXPECT_EQ(number(unit.at("kl_max")), *std::max_element(kl.begin(), kl.end())) << name;
@@ -293,21 +242,21 @@ TEST_F(Ppl, PrintedValuesAreThoseOfTheRunFolder) {
   ASSERT_EQ(json.at("modes").size(), 2u);
   const std::string csv = test::read_file(reference() + "/table.csv");
   for (const Json& mode : json.at("modes")) {
-    ASSERT_EQ(mode.at("rows").size(), kSchemes.size());
+    ASSERT_EQ(mode.at("rows").size(), kSweepSchemes.size());
     std::vector<double> base;
-    for (size_t i = 0; i < kSchemes.size(); ++i) {
+    for (size_t i = 0; i < kSweepSchemes.size(); ++i) {
       const Json& row = mode.at("rows")[i];
-      EXPECT_EQ(row.at("scheme"), kSchemes[i]);
+      EXPECT_EQ(row.at("scheme"), kSweepSchemes[i]);
       std::vector<double> nll, kl_means, kl;
       int64_t same = 0;
       for (int64_t window = 0; window < kWindows; ++window) {
-        const Json& unit = units.at(key(mode.at("mode"), window, kSchemes[i]));
+        const Json& unit = units.at(key(mode.at("mode"), window, kSweepSchemes[i]));
         nll.push_back(number(unit.at("nll_mean")));
         kl_means.push_back(number(unit.at("kl_mean")));
         same += unit.at("same_top").get<int64_t>();
         const auto values =
             doubles_of(reference() + "/" + unit.at("positions").at("file").get<std::string>());
-        kl.insert(kl.end(), values.begin() + kLength - 1, values.end());
+        kl.insert(kl.end(), values.begin() + kLength - 1, values.begin() + 2 * (kLength - 1));
       }
       if (i == 0) base = nll;
       EXPECT_EQ(number(row.at("nll")), eval::mean(nll));
@@ -359,7 +308,7 @@ TEST_F(Ppl, KilledAtAnyMomentGivesTheSameValues) {
   const std::string folder = temp / "run";
   std::minstd_rand draw(20);
   int kills = 0;
-  const int64_t total = 2 * kWindows * static_cast<int64_t>(kSchemes.size());
+  const int64_t total = 2 * kWindows * static_cast<int64_t>(kSweepSchemes.size());
   while (line_count(folder) < total - 2 && kills < 40) {
     const int64_t stop_at = line_count(folder) + static_cast<int64_t>(draw() % 4);
     test::Process process(command(folder));
@@ -385,7 +334,7 @@ TEST_F(Ppl, InterruptedFinishesTheUnitAndContinues) {
   EXPECT_EQ(process.out(), "");
   EXPECT_NE(process.err().find("--out " + folder + " continues"), std::string::npos)
       << process.err();
-  EXPECT_LT(line_count(folder), static_cast<int64_t>(2 * kWindows * kSchemes.size()));
+  EXPECT_LT(line_count(folder), static_cast<int64_t>(2 * kWindows * kSweepSchemes.size()));
   EXPECT_FALSE(fs::exists(folder + "/table.csv"));
   ASSERT_EQ(run(command(folder)), 0);
   expect_same_as_reference(folder);

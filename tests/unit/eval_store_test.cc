@@ -33,15 +33,18 @@ PositionScores scores(double shift) {
   for (int i = 0; i < 7; ++i) {
     out.nll.push_back(1.0 / 3 + shift + i);
     out.kl.push_back(0.1 * i * shift);
+    out.same_top.push_back(i < 5 ? 1 : 0);
   }
-  out.same_top = 5;
   return out;
 }
 
 UnitRecord record(int64_t window, const std::string& scheme = "int@1:k4v4") {
   UnitRecord out;
   out.key = {"streamed", window, scheme};
+  out.protocol = "gptq";
   out.tokens = 8;
+  out.context = 2;
+  out.first_position = 1;
   out.values = 1024;
   out.bytes[0][Item::kCodes] = 512;
   out.bytes[1][Item::kScale] = 96;
@@ -93,7 +96,8 @@ TEST_F(RunFolderTest, KeepsUnitsBitForBit) {
   const PositionScores read = folder.positions(*found);
   EXPECT_EQ(read.nll, scores(2).nll);
   EXPECT_EQ(read.kl, scores(2).kl);
-  EXPECT_EQ(read.same_top, 5);
+  EXPECT_EQ(read.same_top, scores(2).same_top);
+  EXPECT_EQ(found->same_top, 5);
   EXPECT_EQ(folder.find({"all", 1, "int@1:k4v4"}), nullptr);
   EXPECT_TRUE(notes.empty());
 }

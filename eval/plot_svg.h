@@ -1,0 +1,22 @@
+// What the pictures of a run have in common.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "eval/summary.h"
+
+namespace kvx::eval {
+
+std::string svg_escape(const std::string& text);
+
+// The opening of a picture with the classes of lines and texts, and its background.
+std::string svg_open(double width, double height);
+
+// Title and subtitle: model, text, windows.
+std::string svg_title(const Summary& summary, const std::string& what, double left);
+
+// Schemes of one name share a colour, given in the order in which `families` meets them.
+const char* family_color(const std::string& label, std::vector<std::string>& families);
+
+}  // namespace kvx::eval
