@@ -23,6 +23,12 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"eval", "measure schemes on a model: accuracy versus bits, and a run folder", cmd_eval},
+    {"encode", "K and V of a safetensors file to a scheme's canonical tensors", cmd_encode},
+    {"decode", "canonical tensors to decoded K and V", cmd_decode},
+    {"capture", "real Q, K and V of chosen layers of a model on a text", cmd_capture},
+    {"gen", "golden vectors: inputs, their canonical tensors, a manifest of hashes", cmd_gen},
+    {"verify", "this program, or somebody else's tensors, against golden vectors", cmd_verify},
+    {"calibrate", "scales of a calibrated scheme from a model and a text", cmd_calibrate},
     {"list", "schemes with their keys, aliases, cache modes and tasks", cmd_list},
     {"explain", "one scheme: policy, nominal and exact bits, byte layout", cmd_explain},
     {"doctor", "this machine, this build, and whether a model can be opened", cmd_doctor},

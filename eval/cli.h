@@ -11,6 +11,12 @@ int run_program(const std::vector<std::string>& words);
 
 // One per verb, in cmd_VERB.cc: the words after the verb; returns the exit code, throws kvx::Error.
 int cmd_eval(const std::vector<std::string>& words);
+int cmd_encode(const std::vector<std::string>& words);
+int cmd_decode(const std::vector<std::string>& words);
+int cmd_capture(const std::vector<std::string>& words);
+int cmd_gen(const std::vector<std::string>& words);
+int cmd_verify(const std::vector<std::string>& words);
+int cmd_calibrate(const std::vector<std::string>& words);
 int cmd_list(const std::vector<std::string>& words);
 int cmd_explain(const std::vector<std::string>& words);
 int cmd_doctor(const std::vector<std::string>& words);

@@ -55,6 +55,10 @@ bool write_all(int fd, std::string_view content) {
 }
 
 void write_file(const std::string& path, std::string_view content) {
+  write_file(path, std::span(&content, 1));
+}
+
+void write_file(const std::string& path, std::span<const std::string_view> pieces) {
   const std::string temporary = fmt::format("{}.{}.tmp", path, ::getpid());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) throw cannot_save(path);
@@ -64,7 +68,8 @@ void write_file(const std::string& path, std::string_view content) {
     ::unlink(temporary.c_str());
     return error;
   };
-  if (!write_all(fd, content)) throw fail(fd);
+  for (const std::string_view piece : pieces)
+    if (!write_all(fd, piece)) throw fail(fd);
   if (::fsync(fd) != 0) throw fail(fd);
   if (::close(fd) != 0) throw fail(-1);
   if (::rename(temporary.c_str(), path.c_str()) != 0) throw fail(-1);

@@ -17,6 +17,8 @@ std::string read_file(const std::string& path);
 // the old content or the new is there at any moment. Throws a not-saved Error naming path and
 // reason.
 void write_file(const std::string& path, std::string_view content);
+// The same with the content in pieces.
+void write_file(const std::string& path, std::span<const std::string_view> pieces);
 
 // Writes all of `content` to an open file; false with errno set where that fails.
 bool write_all(int fd, std::string_view content);

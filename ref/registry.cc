@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "sim/api/error.h"
+
 namespace kvx::ref {
 
 #define KVX_SCHEME(scheme, ...)                                           \
@@ -20,6 +22,13 @@ std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const Cache
 #undef KVX_SCHEME
 #undef KVX_ALIAS
   throw std::logic_error("scheme in the schema but not in the registry");
+}
+
+std::unique_ptr<Calibrator> make_fp8_calibrator(const Descriptor& descriptor);
+
+std::unique_ptr<Calibrator> make_calibrator(const Descriptor& descriptor) {
+  if (descriptor.name() == "fp8") return make_fp8_calibrator(descriptor);
+  throw usage_error("scheme " + std::string(descriptor.name()) + " needs no calibration");
 }
 
 CacheFactory factory(const Descriptor& descriptor) {

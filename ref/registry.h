@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "sim/api/cache.h"
+#include "sim/api/calibrator.h"
 #include "sim/api/descriptor.h"
 
 namespace kvx::ref {
@@ -14,5 +15,9 @@ std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const Cache
 
 // Same, bound for the engine.
 CacheFactory factory(const Descriptor& descriptor);
+
+// What makes the artifact that the descriptor lacks. Throws a usage Error for a scheme, or a
+// setting of it, that is not calibrated.
+std::unique_ptr<Calibrator> make_calibrator(const Descriptor& descriptor);
 
 }  // namespace kvx::ref

@@ -5,11 +5,14 @@ kvx_test(eval_store LABEL quick DEPS kvx_eval SOURCES unit/eval_store_test.cc)
 kvx_test(eval_plot LABEL quick DEPS kvx_eval SOURCES unit/eval_plot_test.cc)
 kvx_test(eval_cli LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_cli_test.cc)
 kvx_test(eval_ppl LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_ppl_test.cc)
+kvx_test(eval_tensors LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_tensors_test.cc)
+kvx_test(eval_capture LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_capture_test.cc)
+kvx_test(eval_golden LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_golden_test.cc)
 kvx_test(eval_divergence LABEL quick DEPS kvx_eval SOURCES unit/eval_divergence_test.cc)
 kvx_test(eval_protocol LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_protocol_test.cc)
 kvx_test(eval_identity LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_identity_test.cc)
 kvx_test(eval_lost_power LABEL slow DEPS kvx_eval kvx_tiny_model SOURCES slow/eval_lost_power_test.cc)
-foreach(test eval_cli eval_ppl eval_protocol eval_identity eval_lost_power)
+foreach(test eval_cli eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity eval_lost_power)
   target_compile_definitions(${test} PRIVATE KVX_PROGRAM="$<TARGET_FILE:kvx>")
   add_dependencies(${test} kvx)
 endforeach()
@@ -17,3 +20,7 @@ target_compile_definitions(eval_ppl PRIVATE KVX_SCHEMA_PAGE="${PROJECT_SOURCE_DI
 find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
 target_compile_definitions(eval_lost_power PRIVATE KVX_PYTHON="${Python3_EXECUTABLE}"
   KVX_SAME_VALUES="${PROJECT_SOURCE_DIR}/reports/same_values.py")
+
+# This program against the golden vectors in the repository.
+add_test(NAME golden.verify COMMAND kvx verify --golden ${PROJECT_SOURCE_DIR}/data/golden)
+set_tests_properties(golden.verify PROPERTIES LABELS quick)

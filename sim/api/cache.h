@@ -112,8 +112,8 @@ using Sink =
     std::function<void(const std::string& name, const std::string& dtype,
                        const std::vector<int64_t>& shape, std::span<const std::byte> bytes)>;
 
-// The canonical tensor of that name, nullptr if there is none; its bytes are as long as shape and
-// dtype ask for.
+// The canonical tensor of that name, nullptr if there is none; valid until the next call. Its bytes
+// are as long as shape and dtype ask for.
 using TensorSource = std::function<const ArtifactTensor*(const std::string& name)>;
 
 // Const members may run on several threads at once. Calls against the rules below (a span that does

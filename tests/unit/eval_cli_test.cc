@@ -8,7 +8,7 @@
 #include "eval/progress.h"
 #include "eval/text_table.h"
 #include "sim/api/error.h"
-#include "tests/support/process.h"
+#include "tests/support/program.h"
 #include "tests/support/tiny_model.h"
 
 namespace kvx {
@@ -17,18 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
-struct Outcome {
-  int code;
-  std::string out, err;
-};
-
-Outcome kvx_run(const Words& words) {
-  Words args{KVX_PROGRAM};
-  args.insert(args.end(), words.begin(), words.end());
-  test::Process process(args);
-  const int code = process.wait();
-  return {code, process.out(), process.err()};
-}
+using test::kvx_run;
+using test::Outcome;
 
 struct Bad {
   const char* name;
@@ -217,6 +207,12 @@ TEST(Program, HelpOfEveryVerbIsData) {
                              {"eval", "--help"},
                              {"list", "--help"},
                              {"explain", "--help"},
+                             {"encode", "--help"},
+                             {"decode", "--help"},
+                             {"capture", "--help"},
+                             {"calibrate", "--help"},
+                             {"gen", "--help"},
+                             {"verify", "--help"},
                              {"doctor", "--help"},
                              {"help", "eval"}}) {
     const Outcome outcome = kvx_run(words);

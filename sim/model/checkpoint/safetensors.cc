@@ -43,6 +43,12 @@ std::string_view header_text(const MappedFile& file) {
   return text.substr(sizeof length, length);
 }
 
+json read_header(const MappedFile& file, std::string_view text) {
+  json header = parse_json(text, file.path());
+  if (!header.is_object()) throw file_error(file.path(), "header is not a JSON object");
+  return header;
+}
+
 const TypeRow& read_type(const JsonFields& fields) {
   const std::string name = fields.string("dtype");
   for (const TypeRow& row : kTypes) {
@@ -99,8 +105,7 @@ StoredTensor read_tensor(const MappedFile& file, const std::string& name, const 
 
 std::vector<std::pair<std::string, StoredTensor>> read_safetensors(const MappedFile& file) {
   const std::string_view text = header_text(file);
-  const json header = parse_json(text, file.path());
-  if (!header.is_object()) throw file_error(file.path(), "header is not a JSON object");
+  const json header = read_header(file, text);
   const auto data = file.bytes().subspan(sizeof(uint64_t) + text.size());
   std::vector<std::pair<std::string, StoredTensor>> tensors;
   for (const auto& [name, entry] : header.items()) {
@@ -130,6 +135,16 @@ std::vector<std::pair<std::string, StoredTensor>> read_safetensors(const MappedF
                      fmt::format("has {} bytes of data, its tensors take {}", data.size(), end));
   }
   return tensors;
+}
+
+std::map<std::string, std::string> read_safetensors_metadata(const MappedFile& file) {
+  const json header = read_header(file, header_text(file));
+  std::map<std::string, std::string> metadata;
+  const auto found = header.find("__metadata__");
+  if (found == header.end()) return metadata;
+  const JsonFields fields(*found, file.path(), "__metadata__.");
+  for (const auto& [key, value] : found->items()) metadata[key] = fields.string(key);
+  return metadata;
 }
 
 }  // namespace kvx::model

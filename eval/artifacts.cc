@@ -1,0 +1,108 @@
+#include "eval/artifacts.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "ref/registry.h"
+#include "sim/api/error.h"
+
+namespace kvx::eval {
+namespace fs = std::filesystem;
+
+ArtifactStore::ArtifactStore(const std::string& folder)
+    : state_(std::make_shared<State>(State{folder, false, {}})) {
+  if (!folder.empty() && !fs::is_directory(folder))
+    throw environment_error(fmt::format("{}: not a folder of artifacts", folder));
+}
+
+std::string ArtifactStore::add(const std::string& path) {
+  auto file = std::make_shared<TensorFile>(path);
+  const std::string hash = file->sha256();
+  auto& known = state_->known;
+  if (std::none_of(known.begin(), known.end(), [&](const Known& k) { return k.sha256 == hash; }))
+    known.push_back({hash, std::move(file)});
+  return hash;
+}
+
+void ArtifactStore::search_folder() const {
+  if (state_->searched || state_->folder.empty()) return;
+  state_->searched = true;
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (fs::directory_iterator it(state_->folder, error), end; !error && it != end;
+       it.increment(error))
+    if (it->path().extension() == ".safetensors") paths.push_back(it->path().string());
+  if (error) throw environment_error(fmt::format("{}: {}", state_->folder, error.message()));
+  std::sort(paths.begin(), paths.end());
+  for (const std::string& path : paths) ArtifactStore(*this).add(path);
+}
+
+std::shared_ptr<const TensorFile> ArtifactStore::find(std::string_view hash) const {
+  const auto search = [&] {
+    std::shared_ptr<const TensorFile> found;
+    for (const Known& known : state_->known) {
+      if (!known.sha256.starts_with(hash)) continue;
+      if (found)
+        throw environment_error(fmt::format("artifact #{}: {} and {} both fit", hash,
+                                            found->source(), known.file->source()));
+      found = known.file;
+    }
+    return found;
+  };
+  auto found = search();
+  if (!found) {
+    search_folder();
+    found = search();
+  }
+  if (!found)
+    throw environment_error(
+        fmt::format("artifact #{}: not found{}; name its file, or its folder with --artifacts",
+                    hash, state_->folder.empty() ? "" : fmt::format(" in {}", state_->folder)));
+  return found;
+}
+
+Descriptor ArtifactStore::resolve(const Descriptor& descriptor) {
+  std::string text = descriptor.str();
+  const auto replace = [&text](const std::string& what, const std::string& with) {
+    text.replace(text.find(what), what.size(), with);
+  };
+  for (const KeySpec& key : descriptor.schema().keys) {
+    const std::string value = descriptor.get_word(key.name);
+    if (value.empty()) continue;
+    if (key.kind == KeyKind::kArtifact) {
+      const std::string hash =
+          value.starts_with('#') ? find(value.substr(1))->sha256() : add(value);
+      replace(fmt::format("{}={}", key.name, value),
+              fmt::format("{}=#{}", key.name, hash.substr(0, kArtifactDigits)));
+    } else if (key.kind == KeyKind::kDescriptor) {
+      replace(fmt::format("({})", value), fmt::format("({})", parse(value).str()));
+    }
+  }
+  return Descriptor::parse(text);
+}
+
+std::vector<std::shared_ptr<const TensorFile>> ArtifactStore::named_by(
+    const Descriptor& descriptor) const {
+  std::vector<std::shared_ptr<const TensorFile>> all;
+  for (const KeySpec& key : descriptor.schema().keys) {
+    const std::string value = descriptor.get_word(key.name);
+    if (value.empty()) continue;
+    if (key.kind == KeyKind::kArtifact) all.push_back(find(value.substr(1)));
+    if (key.kind == KeyKind::kDescriptor)
+      for (auto& inner : named_by(Descriptor::parse(value))) all.push_back(std::move(inner));
+  }
+  return all;
+}
+
+CacheFactory ArtifactStore::factory(const Descriptor& descriptor) const {
+  return [store = *this, descriptor](const CacheConfig& config) {
+    CacheConfig with = config;
+    with.artifacts = [store](std::string_view hash) { return store.find(hash); };
+    return ref::make_cache(descriptor, with);
+  };
+}
+
+}  // namespace kvx::eval

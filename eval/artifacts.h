@@ -1,0 +1,58 @@
+// The files that descriptors name (calibrated scales, codebooks): cal=PATH, or cal=#HASH with (the
+// first digits of) a SHA-256, looked for among the files named by path and in one folder.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eval/tensor_file.h"
+#include "sim/api/cache.h"
+#include "sim/api/descriptor.h"
+
+namespace kvx::eval {
+
+// Digits of a hash in a canonical descriptor.
+inline constexpr size_t kArtifactDigits = 16;
+
+// Copies share what is loaded.
+class ArtifactStore {
+ public:
+  // folder: searched for the *.safetensors file of a hash; empty: none.
+  explicit ArtifactStore(const std::string& folder = {});
+
+  // Loads a file; its SHA-256.
+  std::string add(const std::string& path);
+
+  // The descriptor with every artifact as "#" and kArtifactDigits digits, the ones it names loaded.
+  // Throws usage and environment Errors.
+  Descriptor parse(std::string_view text) { return resolve(Descriptor::parse(text)); }
+  Descriptor resolve(const Descriptor& descriptor);
+
+  // The reference's caches of a resolved descriptor.
+  CacheFactory factory(const Descriptor& descriptor) const;
+
+  // Those that a resolved descriptor names, also inside another.
+  std::vector<std::shared_ptr<const TensorFile>> named_by(const Descriptor& descriptor) const;
+
+  // The artifact of a hash, from what is loaded or the folder. Throws an environment Error naming
+  // the hash where none or more than one fits.
+  std::shared_ptr<const TensorFile> find(std::string_view hash) const;
+
+ private:
+  struct Known {
+    std::string sha256;
+    std::shared_ptr<const TensorFile> file;
+  };
+  struct State {
+    std::string folder;
+    bool searched = false;
+    std::vector<Known> known;
+  };
+  void search_folder() const;
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace kvx::eval

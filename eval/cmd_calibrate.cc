@@ -1,0 +1,89 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "eval/artifacts.h"
+#include "eval/cli.h"
+#include "eval/model_text.h"
+#include "ref/registry.h"
+#include "sim/api/error.h"
+
+namespace kvx::eval {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr const char* kHelp =
+    R"(usage: kvx calibrate --scheme DESCRIPTOR --model PATH --data FILE --out FILE [options]
+
+Runs a text through a model exactly and writes what a calibrated scheme learns from its K and V, as
+safetensors: for fp8 with scale=tensor or scale=head, layers.N.k.scale and layers.N.v.scale, F32 [1]
+or [kv heads]: the greatest magnitude (keys after rotation; rounded to fp16) over 448 (e4m3) or
+57344 (e5m2). Prints the descriptor that names the result by its hash. The text is cut into parts of
+--length tokens, each a sequence of its own. Equal input gives an equal file.
+
+)";
+
+po::options_description describe() {
+  const auto text = [] { return po::value<std::string>()->value_name("X"); };
+  po::options_description options("options", 100);
+  auto add = options.add_options();
+  add("scheme", text(), "scheme descriptor without the artifact: fp8:e4m3,scale=tensor");
+  add_model_text_options(options);
+  add("length", text()->default_value("2048"), "tokens of a part, cut to the model's positions");
+  add("out", text(), "safetensors file to write");
+  add("help", po::bool_switch(), "this text");
+  return options;
+}
+
+// The key of the descriptor that names what is written here.
+std::string artifact_key(const Descriptor& scheme) {
+  for (const KeySpec& key : scheme.schema().keys) {
+    if (key.kind != KeyKind::kArtifact) continue;
+    if (const std::string value = scheme.get_word(key.name); !value.empty())
+      throw usage_error(fmt::format("--scheme {}: {} is what kvx calibrate makes; leave it out",
+                                    scheme.str(), key.name));
+    return std::string(key.name);
+  }
+  throw std::logic_error("a calibrated scheme has a key for its artifact");
+}
+
+}  // namespace
+
+int cmd_calibrate(const std::vector<std::string>& words) {
+  const po::options_description visible = describe();
+  const Options options(visible, words);
+  if (options.flag("help")) {
+    print_help(kHelp, visible);
+    return 0;
+  }
+  const std::string out = options.required("out");
+  const Descriptor scheme = Descriptor::parse(options.required("scheme"));
+  const auto calibrator = ref::make_calibrator(scheme);
+  const std::string key = artifact_key(scheme);
+  const int64_t asked = options.integer("length", 1, int64_t{1} << 24);
+  const ModelText in = read_model_text(options, INT64_MAX);
+  const int64_t length = std::min(asked, in.checkpoint->config().max_positions);
+  run_through(in, length, ref::factory(Descriptor::parse("fp:f32")), model::CacheMode::kStreamed,
+              NonFinite::kRefuse,
+              [&](const model::LayerTap& tap) { calibrator->observe(tap.layer, tap.k, tap.v); });
+
+  TensorMap all;
+  calibrator->export_to([&](const std::string& name, const std::string& dtype,
+                            const std::vector<int64_t>& shape, std::span<const std::byte> bytes) {
+    all[name] = {dtype, shape, {bytes.begin(), bytes.end()}};
+  });
+  Metadata metadata = in.identity;
+  metadata.insert({{"format", "kvx-calibration/1"},
+                   {"scheme", scheme.versioned()},
+                   {"length", fmt::format("{}", length)}});
+  write_tensor_file(out, all, metadata);
+  const std::string hash = ArtifactStore().add(out);
+  fmt::print("{},{}=#{}\n", scheme.str(), key, hash.substr(0, kArtifactDigits));
+  fmt::print(stderr, "kvx: {} tensors from {} tokens in {}, SHA-256 {}\n", all.size(),
+             in.tokens.size(), out, hash);
+  return 0;
+}
+
+}  // namespace kvx::eval

@@ -1,0 +1,88 @@
+#include "eval/model_text.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+
+#include "eval/files.h"
+#include "eval/text.h"
+#include "sim/api/error.h"
+#include "sim/model/tokenizer.h"
+
+namespace kvx::eval {
+namespace po = boost::program_options;
+
+namespace {
+
+constexpr std::array<std::string_view, 2> kFormats{"text", "wikitext-raw"};
+
+}  // namespace
+
+void add_model_text_options(po::options_description& options) {
+  const auto text = [] { return po::value<std::string>()->value_name("X"); };
+  auto add = options.add_options();
+  add("model", text(), "Hugging Face folder or .gguf file");
+  add("data", text(), "text file, UTF-8");
+  add("format", text()->default_value("text"),
+      "text: the bytes of the file; wikitext-raw: rows of wiki.test.raw joined as GPTQ does");
+  add("tokens", text(), "tokens from the start of the text (default: all, to the model's longest)");
+  add("threads", text()->default_value("0"),
+      "threads; 0: as many as OpenMP says; results do not depend on it");
+}
+
+ModelText read_model_text(const Options& options, int64_t longest) {
+  const std::string model_path = options.required("model");
+  const std::string data_path = options.required("data");
+  const std::string format = options.choice("format", kFormats);
+  ModelText in;
+  in.threads = static_cast<int>(options.integer("threads", 0, 4096));
+  const int64_t wanted = options.has("tokens") ? options.integer("tokens", 1, int64_t{1} << 24) : 0;
+  const std::string data = read_file(data_path);
+  const std::string text = format == "text" ? data : wikitext_rows_joined(data);
+  in.checkpoint = model::Checkpoint::open(model_path);
+  const model::ModelConfig& config = in.checkpoint->config();
+  if (longest == 0) longest = config.max_positions;
+  if (wanted > longest)
+    throw usage_error(fmt::format("--tokens {}: {} has {} positions", wanted, model_path, longest));
+  const auto tokenizer = model::Tokenizer::open(model_path);
+  try {
+    in.tokens = tokenizer->encode(text, true, false);
+  } catch (const Error& error) {
+    throw Error(error.exit(), fmt::format("{}: {}", data_path, error.what()));
+  }
+  const auto count = static_cast<int64_t>(in.tokens.size());
+  if (count == 0) throw environment_error(fmt::format("{}: no tokens", data_path));
+  if (wanted > count)
+    throw usage_error(fmt::format("--tokens {}: {} has {}", wanted, data_path, count));
+  in.tokens.resize(static_cast<size_t>(wanted > 0 ? wanted : std::min(count, longest)));
+  for (const int32_t id : in.tokens)
+    if (id < 0 || id >= config.vocab)
+      throw environment_error(fmt::format("{}: the tokenizer gives id {}, the model has {}",
+                                          model_path, id, config.vocab));
+  in.identity = {{"model_sha256", in.checkpoint->sha256()},
+                 {"tokenizer_sha256", tokenizer->sha256()},
+                 {"text_sha256", sha256_hex(text)},
+                 {"tokens", fmt::format("{}", in.tokens.size())}};
+  return in;
+}
+
+void run_through(const ModelText& in, int64_t length, const CacheFactory& factory,
+                 model::CacheMode mode, NonFinite nonfinite,
+                 const std::function<void(const model::LayerTap&)>& tap) {
+  const model::Model model(*in.checkpoint);
+  model::Engine engine(model, factory, mode, in.threads, nonfinite);
+  engine.set_tap(tap);
+  std::span<const int32_t> rest(in.tokens);
+  while (!rest.empty()) {
+    const auto part = rest.first(std::min(rest.size(), static_cast<size_t>(length)));
+    const model::Chunk chunk{.seq = engine.open(), .tokens = part};
+    // The engine takes an empty list of wanted logits for all of them.
+    const int64_t last = static_cast<int64_t>(part.size()) - 1;
+    engine.forward({&chunk, 1}, [](int64_t, int64_t, const float*) {}, {&last, 1});
+    engine.close(chunk.seq);
+    rest = rest.subspan(part.size());
+  }
+}
+
+}  // namespace kvx::eval

@@ -1,0 +1,33 @@
+// What the verbs that run tensors through a scheme have in common: its options.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "eval/artifacts.h"
+#include "eval/canonical.h"
+#include "eval/options.h"
+
+namespace kvx::eval {
+
+inline constexpr std::array<std::string_view, 2> kWindowModes{"streamed", "all"};
+inline constexpr std::array<std::string_view, 2> kNonFiniteChoices{"refuse", "propagate"};
+
+// Adds --mode (streamed, all), --nonfinite and --artifacts.
+void add_cache_options(boost::program_options::options_description& options);
+
+// What --mode says of exact windows.
+Windows windows_of(std::string_view mode);
+
+// The caches of a resolved scheme as the options ask for them.
+CacheMaker cache_maker(const ArtifactStore& store, const Descriptor& scheme, std::string_view mode,
+                       const std::string& nonfinite);
+
+// The folder of --artifacts.
+ArtifactStore artifact_store(const Options& options);
+
+// Two different files, or a usage Error: a file is not overwritten by what is made of it.
+void check_not_the_same(const std::string& in, const std::string& out);
+
+}  // namespace kvx::eval
