@@ -1,22 +1,21 @@
 #include "eval/artifacts.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
 
+#include "eval/files.h"
 #include "ref/registry.h"
 #include "sim/api/error.h"
 
 namespace kvx::eval {
 namespace fs = std::filesystem;
 
-ArtifactStore::ArtifactStore(const std::string& folder)
-    : state_(std::make_shared<State>(State{folder, false, {}})) {
-  if (!folder.empty() && !fs::is_directory(folder))
-    throw environment_error(fmt::format("{}: not a folder of artifacts", folder));
-}
+ArtifactStore::ArtifactStore(const std::vector<std::string>& folders)
+    : state_(std::make_shared<State>(State{folders, false, {}})) {}
 
 std::string ArtifactStore::add(const std::string& path) {
   auto file = std::make_shared<TensorFile>(path);
@@ -27,17 +26,18 @@ std::string ArtifactStore::add(const std::string& path) {
   return hash;
 }
 
-void ArtifactStore::search_folder() const {
-  if (state_->searched || state_->folder.empty()) return;
+void ArtifactStore::search_folders() const {
+  if (state_->searched) return;
   state_->searched = true;
-  std::vector<std::string> paths;
-  std::error_code error;
-  for (fs::directory_iterator it(state_->folder, error), end; !error && it != end;
-       it.increment(error))
-    if (it->path().extension() == ".safetensors") paths.push_back(it->path().string());
-  if (error) throw environment_error(fmt::format("{}: {}", state_->folder, error.message()));
-  std::sort(paths.begin(), paths.end());
-  for (const std::string& path : paths) ArtifactStore(*this).add(path);
+  for (const std::string& folder : state_->folders) {
+    std::vector<std::string> paths;
+    std::error_code error;
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+      if (it->path().extension() == ".safetensors") paths.push_back(it->path().string());
+    if (error) throw environment_error(fmt::format("{}: {}", folder, error.message()));
+    std::sort(paths.begin(), paths.end());
+    for (const std::string& path : paths) ArtifactStore(*this).add(path);
+  }
 }
 
 std::shared_ptr<const TensorFile> ArtifactStore::find(std::string_view hash) const {
@@ -54,13 +54,13 @@ std::shared_ptr<const TensorFile> ArtifactStore::find(std::string_view hash) con
   };
   auto found = search();
   if (!found) {
-    search_folder();
+    search_folders();
     found = search();
   }
   if (!found)
-    throw environment_error(
-        fmt::format("artifact #{}: not found{}; name its file, or its folder with --artifacts",
-                    hash, state_->folder.empty() ? "" : fmt::format(" in {}", state_->folder)));
+    throw environment_error(fmt::format(
+        "artifact #{}: not found{}; name its file, or its folder with --artifacts", hash,
+        state_->folders.empty() ? "" : fmt::format(" in {}", fmt::join(state_->folders, ", "))));
   return found;
 }
 
@@ -98,11 +98,22 @@ std::vector<std::shared_ptr<const TensorFile>> ArtifactStore::named_by(
 }
 
 CacheFactory ArtifactStore::factory(const Descriptor& descriptor) const {
-  return [store = *this, descriptor](const CacheConfig& config) {
-    CacheConfig with = config;
-    with.artifacts = [store](std::string_view hash) { return store.find(hash); };
-    return ref::make_cache(descriptor, with);
-  };
+  return ref::factory(descriptor, artifacts());
+}
+
+Artifacts ArtifactStore::artifacts() const {
+  return [store = *this](std::string_view hash) { return store.find(hash); };
+}
+
+void ArtifactStore::save(const Descriptor& descriptor, const std::string& folder) const {
+  for (const auto& artifact : named_by(descriptor)) {
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) throw not_saved_error(fmt::format("{}: {}", folder, error.message()));
+    write_file(fmt::format("{}/artifact-{}.safetensors", folder,
+                           artifact->sha256().substr(0, kArtifactDigits)),
+               artifact->text());
+  }
 }
 
 }  // namespace kvx::eval

@@ -1,5 +1,5 @@
 // The files that descriptors name (calibrated scales, codebooks): cal=PATH, or cal=#HASH with (the
-// first digits of) a SHA-256, looked for among the files named by path and in one folder.
+// first digits of) a SHA-256, looked for among the files named by path and in folders.
 #pragma once
 
 #include <memory>
@@ -19,8 +19,8 @@ inline constexpr size_t kArtifactDigits = 16;
 // Copies share what is loaded.
 class ArtifactStore {
  public:
-  // folder: searched for the *.safetensors file of a hash; empty: none.
-  explicit ArtifactStore(const std::string& folder = {});
+  // folders: searched for the *.safetensors file of a hash.
+  explicit ArtifactStore(const std::vector<std::string>& folders = {});
 
   // Loads a file; its SHA-256.
   std::string add(const std::string& path);
@@ -33,8 +33,12 @@ class ArtifactStore {
   // The reference's caches of a resolved descriptor.
   CacheFactory factory(const Descriptor& descriptor) const;
 
-  // Those that a resolved descriptor names, also inside another.
-  std::vector<std::shared_ptr<const TensorFile>> named_by(const Descriptor& descriptor) const;
+  // What CacheConfig asks for.
+  Artifacts artifacts() const;
+
+  // Copies what a resolved descriptor names, also inside another, to
+  // folder/artifact-HASH.safetensors; makes the folder. Throws a not-saved Error.
+  void save(const Descriptor& descriptor, const std::string& folder) const;
 
   // The artifact of a hash, from what is loaded or the folder. Throws an environment Error naming
   // the hash where none or more than one fits.
@@ -46,11 +50,12 @@ class ArtifactStore {
     std::shared_ptr<const TensorFile> file;
   };
   struct State {
-    std::string folder;
+    std::vector<std::string> folders;
     bool searched = false;
     std::vector<Known> known;
   };
-  void search_folder() const;
+  void search_folders() const;
+  std::vector<std::shared_ptr<const TensorFile>> named_by(const Descriptor& descriptor) const;
 
   std::shared_ptr<State> state_;
 };

@@ -6,6 +6,7 @@
 #include "eval/artifacts.h"
 #include "eval/cli.h"
 #include "eval/model_text.h"
+#include "eval/streams.h"
 #include "ref/registry.h"
 #include "sim/api/error.h"
 
@@ -80,9 +81,9 @@ int cmd_calibrate(const std::vector<std::string>& words) {
                    {"length", fmt::format("{}", length)}});
   write_tensor_file(out, all, metadata);
   const std::string hash = ArtifactStore().add(out);
-  fmt::print("{},{}=#{}\n", scheme.str(), key, hash.substr(0, kArtifactDigits));
-  fmt::print(stderr, "kvx: {} tensors from {} tokens in {}, SHA-256 {}\n", all.size(),
-             in.tokens.size(), out, hash);
+  print(fmt::format("{},{}=#{}\n", scheme.str(), key, hash.substr(0, kArtifactDigits)));
+  tell(fmt::format("kvx: {} tensors from {} tokens in {}, SHA-256 {}\n", all.size(),
+                   in.tokens.size(), out, hash));
   return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "eval/cli.h"
 #include "eval/model_text.h"
 #include "eval/scheme_options.h"
+#include "eval/streams.h"
 #include "sim/api/error.h"
 #include "sim/num/formats.h"
 
@@ -141,7 +142,7 @@ int cmd_capture(const std::vector<std::string>& words) {
                    {"mode", mode},
                    {"program", fmt::format("kvx {}", build_info().version)}});
   write_tensor_file(out, all, metadata);
-  fmt::print(stderr, "kvx: {} layers of {} tokens in {}\n", chosen.size(), in.tokens.size(), out);
+  tell(fmt::format("kvx: {} layers of {} tokens in {}\n", chosen.size(), in.tokens.size(), out));
   return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "eval/build_info.h"
 #include "eval/cli.h"
 #include "eval/scheme_options.h"
+#include "eval/streams.h"
 #include "sim/api/error.h"
 
 namespace kvx::eval {
@@ -32,7 +33,7 @@ po::options_description describe() {
   add("out", text(), "safetensors file to write");
   add("mode", text(),
       "streamed or all: which tokens are exact; default: the file's, else streamed");
-  add("artifacts", text(), "folder that is searched for a descriptor's #hash");
+  add_artifacts_option(options);
   add("help", po::bool_switch(), "this text");
   return options;
 }
@@ -86,8 +87,8 @@ void compare_decoded(const TensorFile& file, const TensorMap& decoded) {
       if (!same && !(std::isnan(theirs) && std::isnan(ours))) ++differing;
     }
     if (differing > 0)
-      fmt::print(stderr, "kvx: {}: {} values of '{}.decoded' are not what the codes decode to\n",
-                 file.source(), differing, name);
+      tell(fmt::format("kvx: {}: {} values of '{}.decoded' are not what the codes decode to\n",
+                       file.source(), differing, name));
   }
 }
 

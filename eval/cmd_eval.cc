@@ -53,6 +53,7 @@ int cmd_eval(const std::vector<std::string>& words) {
   };
   const Inputs in = read_inputs(options, words, note);
   RunFolder folder(in.out, in.header, note);
+  for (const Descriptor& scheme : in.schemes) in.artifacts.save(scheme, kept_artifacts(in.out));
   watch_interrupts();
   if (!run_missing(in, folder, quiet)) {
     say(fmt::format("interrupted with {} units done; the same command with --out {} continues",

@@ -7,8 +7,8 @@
 #include "eval/layout_text.h"
 #include "eval/number.h"
 #include "eval/options.h"
+#include "eval/scheme_options.h"
 #include "eval/text_table.h"
-#include "ref/registry.h"
 #include "sim/api/error.h"
 
 namespace kvx::eval {
@@ -31,8 +31,9 @@ struct Explained {
   int64_t values;  // of one side
 };
 
-Explained explain(const Descriptor& scheme, const CacheConfig& config, int64_t length) {
-  Explained out{scheme, config, length, ref::make_cache(scheme, config), {}, {}, 0};
+Explained explain(const Descriptor& scheme, const CacheFactory& factory, const CacheConfig& config,
+                  int64_t length) {
+  Explained out{scheme, config, length, factory(config), {}, {}, 0};
   out.layout = out.cache->layout(length);
   for (const LayoutEntry& entry : out.layout)
     out.bytes[entry.name.starts_with("k") ? 0 : 1][entry.item] += entry.bytes;
@@ -144,6 +145,7 @@ po::options_description describe() {
   add("head-dim", text()->default_value("64"), "channels of a head");
   add("windows", text()->default_value("kept"),
       "exact windows: kept, or none as in cache mode all");
+  add_artifacts_option(options);
   add("all", po::bool_switch(), "every block of the layout");
   add("json", po::bool_switch(), "print JSON, the whole layout in it");
   add("help", po::bool_switch(), "this text");
@@ -164,7 +166,8 @@ int cmd_explain(const std::vector<std::string>& words) {
   }
   if (!options.has("descriptor"))
     throw usage_error("kvx explain needs a descriptor, e.g. kivi:k2v2");
-  const Descriptor scheme = Descriptor::parse(options.text("descriptor"));
+  ArtifactStore store = artifact_store(options);
+  const Descriptor scheme = store.parse(options.text("descriptor"));
   const CacheConfig config{
       .shape = {0, static_cast<int>(options.integer("kv-heads", 1, 65536)),
                 static_cast<int>(options.integer("head-dim", 1, 65536))},
@@ -173,7 +176,7 @@ int cmd_explain(const std::vector<std::string>& words) {
   if (length * config.shape.kv_heads > kMaxRows)
     throw usage_error(fmt::format("--length {} with --kv-heads {}: more than {} rows", length,
                                   config.shape.kv_heads, kMaxRows));
-  const Explained explained = explain(scheme, config, length);
+  const Explained explained = explain(scheme, store.factory(scheme), config, length);
   if (options.flag("json")) {
     fmt::print("{}\n", json_text(explain_json(explained), 2));
   } else {

@@ -11,6 +11,7 @@
 #include "eval/golden.h"
 #include "eval/plan.h"
 #include "eval/scheme_options.h"
+#include "eval/streams.h"
 #include "sim/api/error.h"
 
 namespace kvx::eval {
@@ -55,7 +56,7 @@ po::options_description describe() {
   add("shape", list(), "inputs of these shapes: BATCHxHEADSxTOKENSxDIM");
   add("dtype", text()->default_value("f16"), "of inputs chosen by --fill and --shape: f16 or f32");
   add("seed", text()->default_value("1"), "of the generator");
-  add("artifacts", text(), "folder that is searched for a descriptor's #hash");
+  add_artifacts_option(options);
   add("help", po::bool_switch(), "this text");
   return options;
 }
@@ -139,15 +140,6 @@ void make_folder(const std::string& path) {
     throw usage_error(fmt::format("--out {}: holds a manifest.json already", path));
 }
 
-// The artifacts that a descriptor names go with the goldens.
-void copy_artifacts(const Descriptor& scheme, const ArtifactStore& store, const Golden& golden) {
-  for (const auto& artifact : store.named_by(scheme)) {
-    const std::string path = golden.path(
-        fmt::format("artifact-{}.safetensors", artifact->sha256().substr(0, kArtifactDigits)));
-    write_file(path, read_file(artifact->source()));
-  }
-}
-
 }  // namespace
 
 int cmd_gen(const std::vector<std::string>& words) {
@@ -160,9 +152,8 @@ int cmd_gen(const std::vector<std::string>& words) {
   Golden golden;
   golden.folder = options.required("out");
   ArtifactStore store = artifact_store(options);
-  std::vector<Descriptor> schemes;
-  for (const Descriptor& scheme : parse_schemes(options.list("scheme"), [](const std::string&) {}))
-    schemes.push_back(store.resolve(scheme));
+  const std::vector<Descriptor> schemes =
+      parse_schemes(options.list("scheme"), store, [](const std::string&) {});
   if (schemes.empty()) throw usage_error("--scheme is required");
   golden.inputs = chosen_inputs(options);
   const std::vector<std::string> modes = modes_of(options);
@@ -177,7 +168,7 @@ int cmd_gen(const std::vector<std::string>& words) {
     input.sha256 = TensorFile(golden.path(input.file())).sha256();
   }
   for (const Descriptor& scheme : schemes) {
-    copy_artifacts(scheme, store, golden);
+    store.save(scheme, golden.folder);
     for (const std::string& mode : modes) {
       for (size_t i = 0; i < golden.inputs.size(); ++i) {
         const GoldenInput& input = golden.inputs[i];
@@ -198,8 +189,8 @@ int cmd_gen(const std::vector<std::string>& words) {
     }
   }
   write_manifest(golden);
-  fmt::print(stderr, "kvx: {} cases of {} inputs in {}\n", golden.cases.size(),
-             golden.inputs.size(), golden.folder);
+  tell(fmt::format("kvx: {} cases of {} inputs in {}\n", golden.cases.size(), golden.inputs.size(),
+                   golden.folder));
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "eval/files.h"
 #include "eval/golden.h"
 #include "eval/options.h"
+#include "eval/streams.h"
 #include "eval/verdict.h"
 #include "sim/api/error.h"
 
@@ -223,7 +224,7 @@ int cmd_verify(const std::vector<std::string>& words) {
 
   std::vector<CaseVerdict> verdicts;
   for (const Golden& golden : goldens) {
-    ArtifactStore store(golden.folder);
+    ArtifactStore store({golden.folder});
     if (job.theirs.empty() && !options.has("case") && job.chosen.empty())
       for (const GoldenInput& input : golden.inputs) verdicts.push_back(judge_input(golden, input));
     for (const GoldenCase& one : golden.cases)
@@ -238,14 +239,13 @@ int cmd_verify(const std::vector<std::string>& words) {
     if (options.flag("json")) {
       json.push_back(verdict_json(verdict));
     } else {
-      fmt::print("{}", verdict_text(verdict));
+      print(verdict_text(verdict));
     }
   }
   const bool passed = good(verdicts, job);
-  if (options.flag("json"))
-    fmt::print("{}\n", json_text({{"good", passed}, {"verdicts", json}}, 2));
-  fmt::print(stderr, "kvx: {}: {} tensors are the same, {} differ\n", passed ? "good" : "not good",
-             same, different);
+  if (options.flag("json")) print(json_text({{"good", passed}, {"verdicts", json}}, 2) + "\n");
+  tell(fmt::format("kvx: {}: {} tensors are the same, {} differ\n", passed ? "good" : "not good",
+                   same, different));
   return static_cast<int>(passed ? Exit::kGood : Exit::kVerdict);
 }
 

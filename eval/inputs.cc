@@ -11,9 +11,9 @@
 #include "eval/build_info.h"
 #include "eval/files.h"
 #include "eval/plan.h"
+#include "eval/scheme_options.h"
 #include "eval/text.h"
 #include "gpu/registry.h"
-#include "ref/registry.h"
 #include "sim/api/error.h"
 #include "sim/model/tokenizer.h"
 
@@ -40,14 +40,13 @@ void check_backend(const std::string& backend, const std::vector<Descriptor>& sc
 
 // Makes every cache once, so that a scheme that does not fit the model is refused before anything
 // runs.
-void check_shapes(const std::vector<Descriptor>& schemes, const model::ModelConfig& config,
-                  const std::vector<CacheMode>& modes) {
-  for (const Descriptor& scheme : schemes)
-    for (const CacheMode mode : modes)
-      ref::make_cache(
-          scheme,
-          {.shape = {0, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
-           .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept});
+void check_shapes(const Inputs& in, const model::ModelConfig& config) {
+  for (const Descriptor& scheme : in.schemes)
+    for (const CacheMode mode : in.modes)
+      for (int layer = 0; layer < config.layers; ++layer)
+        in.artifacts.factory(scheme)(
+            {.shape = {layer, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
+             .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept});
 }
 
 template <class T>
@@ -160,6 +159,7 @@ po::options_description eval_options() {
   add("context", text(), "tokens of each window that prefill-exact and context-exact read exactly");
   add("windows", text()->default_value("all"), "number of windows, from the start");
   add("backend", text()->default_value("cpu"), "cpu or cuda");
+  add_artifacts_option(options);
   add("out", text(), "run folder (default: runs/TIME-MODEL)");
   add("threads", text()->default_value("0"),
       "threads; 0: as many as OpenMP says; results do not depend on it");
@@ -172,6 +172,8 @@ po::options_description eval_options() {
   add("help", po::bool_switch(), "this text");
   return options;
 }
+
+std::string kept_artifacts(const std::string& run_folder) { return run_folder + "/artifacts"; }
 
 Inputs read_inputs(const Options& options, const std::vector<std::string>& words,
                    const Note& note) {
@@ -188,7 +190,8 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   const int64_t seed = options.integer("seed", 0, INT64_MAX);
   const bool all_windows = options.text("windows") == "all";
   if (!all_windows) in.windows = options.integer("windows", 1, INT64_MAX);
-  in.schemes = parse_schemes(options.list("scheme"), note);
+  in.artifacts = artifact_store(options, kept_artifacts(in.out));
+  in.schemes = parse_schemes(options.list("scheme"), in.artifacts, note);
   in.modes = parse_ppl_modes(
       options.has("mode") ? options.list("mode") : std::vector<std::string>{"streamed"},
       options.has("context"));
@@ -206,8 +209,8 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   if (in.cut.length > config.max_positions)
     throw usage_error(fmt::format("--length {}: {} has {} positions", in.cut.length, model_path,
                                   config.max_positions));
-  model::require_in_window(config, in.length);
-  check_shapes(in.schemes, config, in.modes);
+  model::require_in_window(config, in.cut.length);
+  check_shapes(in, config);
 
   const auto tokenizer = model::Tokenizer::open(model_path);
   in.cut.bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;

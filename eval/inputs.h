@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/artifacts.h"
 #include "eval/number.h"
 #include "eval/options.h"
 #include "eval/protocol.h"
@@ -18,6 +19,7 @@ namespace kvx::eval {
 
 struct Inputs {
   std::vector<Descriptor> schemes;
+  ArtifactStore artifacts;  // those that the schemes name
   std::vector<model::CacheMode> modes;
   std::unique_ptr<model::Checkpoint> checkpoint;
   std::vector<int32_t> tokens;  // of the whole text
@@ -30,6 +32,9 @@ struct Inputs {
 };
 
 boost::program_options::options_description eval_options();
+
+// Where a run folder keeps copies of what its schemes name.
+std::string kept_artifacts(const std::string& run_folder);
 
 // Reads and checks model, text and schemes. `words` is recorded as the command. Throws usage and
 // environment Errors.

@@ -70,6 +70,8 @@ ModelText read_model_text(const Options& options, int64_t longest) {
 void run_through(const ModelText& in, int64_t length, const CacheFactory& factory,
                  model::CacheMode mode, NonFinite nonfinite,
                  const std::function<void(const model::LayerTap&)>& tap) {
+  model::require_in_window(in.checkpoint->config(),
+                           std::min(length, static_cast<int64_t>(in.tokens.size())));
   const model::Model model(*in.checkpoint);
   model::Engine engine(model, factory, mode, in.threads, nonfinite);
   engine.set_tap(tap);

@@ -29,7 +29,8 @@ struct ModelText {
 ModelText read_model_text(const Options& options, int64_t longest = 0);
 
 // The tokens through the model, `length` at a time, each part a sequence of its own in one pass.
-// `tap` sees every layer of every part.
+// `tap` sees every layer of every part. Throws an environment Error where the model's sliding
+// window is shorter than a part.
 void run_through(const ModelText& in, int64_t length, const CacheFactory& factory,
                  model::CacheMode mode, NonFinite nonfinite,
                  const std::function<void(const model::LayerTap&)>& tap);

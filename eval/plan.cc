@@ -17,11 +17,12 @@ constexpr std::array<CacheMode, 4> kModes{CacheMode::kAll, CacheMode::kStreamed,
                                           CacheMode::kPrefillExact, CacheMode::kContextExact};
 }  // namespace
 
-std::vector<Descriptor> parse_schemes(const std::vector<std::string>& texts, const Note& note) {
+std::vector<Descriptor> parse_schemes(const std::vector<std::string>& texts, ArtifactStore& store,
+                                      const Note& note) {
   std::vector<Descriptor> schemes;
   for (const std::string& text : texts) {
     for (const std::string& one : expand_sweep(text)) {
-      const Descriptor scheme = Descriptor::parse(one);
+      const Descriptor scheme = store.parse(one);
       if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end()) {
         schemes.push_back(scheme);
       } else {

@@ -58,8 +58,8 @@ UnitRecord run_pass(const model::Model& model, const Descriptor& scheme, const W
   const auto begin = std::chrono::steady_clock::now();
   const int64_t tokens = static_cast<int64_t>(window.tokens.size());
 
-  model::Engine engine(model, ref::factory(scheme), settings.mode, settings.threads,
-                       settings.nonfinite);
+  model::Engine engine(model, ref::factory(scheme, settings.artifacts), settings.mode,
+                       settings.threads, settings.nonfinite);
   const SeqId seq = engine.open();
   const bool any_chunks = claims(engine.cache(0).traits().laws, Law::kChunk);
   for (const Piece& piece : pieces_of(window, settings.mode, any_chunks)) {

@@ -49,7 +49,8 @@ struct BaseWindow {
 struct PassSettings {
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
-  int threads = 0;  // 0: as OpenMP says
+  int threads = 0;                // 0: as OpenMP says
+  Artifacts artifacts = nullptr;  // must be set for schemes that name one
   int64_t kept_bytes = kKeptBytes;
 };
 

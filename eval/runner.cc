@@ -60,7 +60,7 @@ class Runner {
   bool run_window(const model::Model& model, CacheMode mode, int64_t window) {
     const Window cut{window_tokens(in_.cut, in_.tokens, window), first_scored(in_.cut, mode),
                      in_.cut.context};
-    const PassSettings settings{mode, in_.nonfinite, in_.threads};
+    const PassSettings settings{mode, in_.nonfinite, in_.threads, in_.artifacts.artifacts()};
     const std::vector<Descriptor> schemes = missing(mode, window);
     if (interrupted()) return false;
     start(key(mode, window, base_));

@@ -10,13 +10,18 @@
 namespace kvx::eval {
 namespace po = boost::program_options;
 
+void add_artifacts_option(po::options_description& options) {
+  options.add_options()("artifacts", po::value<std::string>()->value_name("X"),
+                        "folder that is searched for a descriptor's #hash");
+}
+
 void add_cache_options(po::options_description& options) {
   const auto text = [] { return po::value<std::string>()->value_name("X"); };
   auto add = options.add_options();
   add("mode", text(),
       "streamed: exact windows as the scheme says (default); all: without, as in cache mode all");
   add("nonfinite", text()->default_value("refuse"), "infinite or NaN K and V: refuse or propagate");
-  add("artifacts", text(), "folder that is searched for a descriptor's #hash");
+  add_artifacts_option(options);
 }
 
 Windows windows_of(std::string_view mode) {
@@ -31,8 +36,16 @@ CacheMaker cache_maker(const ArtifactStore& store, const Descriptor& scheme, std
   return {store.factory(scheme), config};
 }
 
-ArtifactStore artifact_store(const Options& options) {
-  return ArtifactStore(options.has("artifacts") ? options.required("artifacts") : "");
+ArtifactStore artifact_store(const Options& options, const std::string& other) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> folders;
+  if (options.has("artifacts")) {
+    folders.push_back(options.required("artifacts"));
+    if (!fs::is_directory(folders.back()))
+      throw environment_error(fmt::format("--artifacts {}: not a folder", folders.back()));
+  }
+  if (!other.empty() && fs::is_directory(other)) folders.push_back(other);
+  return ArtifactStore(folders);
 }
 
 void check_not_the_same(const std::string& in, const std::string& out) {

@@ -14,6 +14,8 @@ namespace kvx::eval {
 inline constexpr std::array<std::string_view, 2> kWindowModes{"streamed", "all"};
 inline constexpr std::array<std::string_view, 2> kNonFiniteChoices{"refuse", "propagate"};
 
+void add_artifacts_option(boost::program_options::options_description& options);
+
 // Adds --mode (streamed, all), --nonfinite and --artifacts.
 void add_cache_options(boost::program_options::options_description& options);
 
@@ -24,8 +26,8 @@ Windows windows_of(std::string_view mode);
 CacheMaker cache_maker(const ArtifactStore& store, const Descriptor& scheme, std::string_view mode,
                        const std::string& nonfinite);
 
-// The folder of --artifacts.
-ArtifactStore artifact_store(const Options& options);
+// Of the folder of --artifacts, and of another one if that is there.
+ArtifactStore artifact_store(const Options& options, const std::string& other = {});
 
 // Two different files, or a usage Error: a file is not overwritten by what is made of it.
 void check_not_the_same(const std::string& in, const std::string& out);

@@ -30,6 +30,7 @@ class TensorFile final : public Artifact {
   std::string source() const override { return file_.path(); }
   std::string sha256() const override;
   const ArtifactTensor* find(std::string_view name) const override;
+  std::string_view text() const { return file_.text(); }  // the whole file
 
   const std::map<std::string, ArtifactTensor, std::less<>>& tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }

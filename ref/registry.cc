@@ -31,8 +31,12 @@ std::unique_ptr<Calibrator> make_calibrator(const Descriptor& descriptor) {
   throw usage_error("scheme " + std::string(descriptor.name()) + " needs no calibration");
 }
 
-CacheFactory factory(const Descriptor& descriptor) {
-  return [descriptor](const CacheConfig& config) { return make_cache(descriptor, config); };
+CacheFactory factory(const Descriptor& descriptor, const Artifacts& artifacts) {
+  return [descriptor, artifacts](const CacheConfig& config) {
+    CacheConfig with = config;
+    if (artifacts) with.artifacts = artifacts;
+    return make_cache(descriptor, with);
+  };
 }
 
 }  // namespace kvx::ref

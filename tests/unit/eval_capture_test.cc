@@ -215,6 +215,41 @@ TEST_F(OnAModel, CalibratesScales) {
   }
 }
 
+TEST_F(OnAModel, EvalAndExplainTakeACalibratedScheme) {
+  ASSERT_EQ(run("calibrate", {"--scheme", "fp8:e4m3,scale=head"}, "scales").code, 0);
+  const std::string hash = TensorFile(dir_ / "scales").sha256();
+  const std::string scheme = "fp8:e4m3,scale=head,cal=#" + hash.substr(0, 16);
+  const Words eval{"--length", "64", "--windows", "1", "--quiet", "--json", "--scheme"};
+  const auto measured = [&](const std::string& text, const std::string& folder) {
+    Words words = eval;
+    words.push_back(text);
+    return run("eval", words, folder);
+  };
+  const Outcome by_path = measured("fp8:e4m3,scale=head,cal=" + (dir_ / "scales"), "run");
+  ASSERT_EQ(by_path.code, 0) << by_path.err;
+  EXPECT_NE(by_path.out.find("fp8@1" + scheme.substr(3)), std::string::npos) << by_path.out;
+  const std::string results = test::read_file(dir_ / "run/results.jsonl");
+  EXPECT_EQ(std::count(results.begin(), results.end(), '\n'), 2);
+  // The run folder keeps what the scheme needs: it continues without the file.
+  std::filesystem::remove(dir_ / "scales");
+  const Outcome by_hash = measured(scheme, "run");
+  EXPECT_EQ(by_hash.code, 0) << by_hash.err;
+  EXPECT_EQ(test::read_file(dir_ / "run/results.jsonl"), results);
+  expect(measured(scheme, "elsewhere"), 3, {hash.substr(0, 16), "not found"});
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "elsewhere"));
+
+  const Words explain{"explain", scheme, "--kv-heads", "2", "--head-dim", "32", "--artifacts"};
+  const auto explained = [&](const std::string& folder) {
+    Words words = explain;
+    words.push_back(folder);
+    return kvx_run(words);
+  };
+  const Outcome text = explained(dir_ / "run/artifacts");
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find(scheme), std::string::npos) << text.out;
+  expect(explained(dir_ / "absent"), 3, {"--artifacts", "absent", "not a folder"});
+}
+
 TEST_F(OnAModel, CalibrateRefuses) {
   expect(run("calibrate", {"--scheme", "int4"}), 2, {"int needs no calibration"});
   expect(run("calibrate", {"--scheme", "fp8:e4m3"}), 2, {"scale=1 needs no calibration"});

@@ -286,7 +286,8 @@ TEST(Program, DoctorOpensAModel) {
 
 TEST(Plan, SchemesAreExpandedAndMerged) {
   std::vector<std::string> notes;
-  const auto schemes = eval::parse_schemes({"int:k{4,8}v4", "int4", "kivi:k2v2,g32"},
+  eval::ArtifactStore store;
+  const auto schemes = eval::parse_schemes({"int:k{4,8}v4", "int4", "kivi:k2v2,g32"}, store,
                                            [&](const std::string& note) { notes.push_back(note); });
   Words texts;
   for (const Descriptor& scheme : schemes) texts.push_back(scheme.str());
