@@ -74,6 +74,9 @@ Bits forward(Engine& engine, const std::vector<Chunk>& chunks) {
   engine.forward(chunks, [&](int64_t, int64_t rows, const float* values) {
     append_to(logits, bits_of(values, rows * vocab));
   });
+  int64_t tokens = 0;
+  for (const Chunk& chunk : chunks) tokens += static_cast<int64_t>(chunk.tokens.size());
+  EXPECT_EQ(static_cast<int64_t>(logits.size()), tokens * vocab);
   return logits;
 }
 
@@ -175,6 +178,15 @@ TEST_P(EngineModes, ExactPromptThenDecoding) {
   for (size_t layer = 0; layer < expected.size(); ++layer) {
     EXPECT_EQ(coded.cache(static_cast<int>(layer)).image(seq), expected[layer]->image(0));
   }
+
+  // Exactness is of consequence, but for a cache that rounds nothing.
+  Engine streamed = engine(CacheMode::kStreamed, 2);
+  const SeqId other = streamed.open();
+  const Bits streamed_prompt = feed(streamed, other, prompt);
+  const Bits streamed_answer = feed(streamed, other, answer);
+  const bool lossless = std::string(GetParam()) == "fp:f32";
+  EXPECT_EQ(streamed_prompt == exact_logits, lossless);
+  EXPECT_EQ(streamed_answer == step_by_step, lossless);
 
   // The answer known beforehand, in one pass.
   coded.set_tap(nullptr);
