@@ -11,7 +11,7 @@ kvx_test(eval_golden LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_
 kvx_test(eval_divergence LABEL quick DEPS kvx_eval SOURCES unit/eval_divergence_test.cc)
 kvx_test(eval_protocol LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_protocol_test.cc)
 kvx_test(eval_identity LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_identity_test.cc)
-kvx_test(eval_lost_power LABEL slow DEPS kvx_eval kvx_tiny_model SOURCES slow/eval_lost_power_test.cc)
+kvx_test(eval_lost_power LABEL slow TIMEOUT 900 DEPS kvx_eval kvx_tiny_model SOURCES slow/eval_lost_power_test.cc)
 foreach(test eval_cli eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity eval_lost_power)
   target_compile_definitions(${test} PRIVATE KVX_PROGRAM="$<TARGET_FILE:kvx>")
   add_dependencies(${test} kvx)
