@@ -34,15 +34,15 @@ std::string divergence_text(const Divergence& d) {
       line(fmt::format("{:.1f} % KLD", kKlPercentiles[i]), fmt::format("{:#.5g}", d.kl[i]));
     line("minimum KLD", fmt::format("{:#.5g}", d.kl_min));
   }
-  line("mean delta p", with_error("{:.3f}", d.delta_p_mean, 100) + " %");
+  line("mean delta p", with_error("{:#.4g}", d.delta_p_mean, 100) + " %");
   if (d.positions >= kPercentilesFrom) {
-    line("maximum delta p", fmt::format("{:.3f} %", 100 * d.delta_p_max));
+    line("maximum delta p", fmt::format("{:#.4g} %", 100 * d.delta_p_max));
     for (size_t i = 0; i < kDeltaPercentiles.size(); ++i)
       line(fmt::format("{:.1f} % delta p", kDeltaPercentiles[i]),
-           fmt::format("{:.3f} %", 100 * d.delta_p[i]));
-    line("minimum delta p", fmt::format("{:.3f} %", 100 * d.delta_p_min));
+           fmt::format("{:#.4g} %", 100 * d.delta_p[i]));
+    line("minimum delta p", fmt::format("{:#.4g} %", 100 * d.delta_p_min));
   }
-  line("RMS delta p", with_error("{:.3f}", d.delta_p_rms, 100) + " %");
+  line("RMS delta p", with_error("{:#.4g}", d.delta_p_rms, 100) + " %");
   line("same top p", with_error("{:.3f}", d.same_top, 100) + " %");
   return align_columns(rows, 2);
 }

@@ -125,7 +125,7 @@ void append_context(model::Engine& engine, SeqId seq, const model::ModelConfig& 
   }
 }
 
-int team(const PassSettings& settings) {
+[[maybe_unused]] int team(const PassSettings& settings) {
   return settings.threads > 0 ? settings.threads : omp_get_max_threads();
 }
 

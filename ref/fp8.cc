@@ -14,10 +14,10 @@
 // calibrated scale is a table of the side.
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
+#include "ref/cache/elements.h"
 #include "ref/cache/prefix_cache.h"
 #include "sim/api/descriptor.h"
 #include "sim/api/error.h"
@@ -111,16 +111,14 @@ class TokenCoder final : public Fp8Coder {
   // inv   = fl32(1 / scale)
   // code  = fp8(fl32(x inv))
   void encode(std::span<const float> x, std::span<std::byte> out) const override {
-    uint32_t amax_bits = 0;  // patterns without sign are ordered as the values, NaN above all
-    for (const float value : x) {
-      amax_bits = std::max(amax_bits, std::bit_cast<uint32_t>(value) & 0x7FFFFFFFu);
-    }
-    if (amax_bits >= 0x7F800000u) {
+    if (!all_finite(x)) {
       std::fill_n(out.begin(), x.size(), std::byte{0});
       std::memcpy(&out[x.size()], &kNan, 4);
       return;
     }
-    const float scale = std::max(std::bit_cast<float>(amax_bits) / largest_, 1e-6f);
+    float amax = 0.0f;
+    for (const float value : x) amax = std::max(amax, std::abs(value));
+    const float scale = std::max(amax / largest_, 1e-6f);
     const float inv = 1.0f / scale;
     put_codes(x, out, [inv](float value) { return value * inv; });
     std::memcpy(&out[x.size()], &scale, 4);

@@ -20,6 +20,7 @@
 #include <cstring>
 #include <limits>
 
+#include "ref/cache/elements.h"
 #include "ref/cache/prefix_cache.h"
 #include "sim/api/descriptor.h"
 #include "sim/api/error.h"
@@ -67,7 +68,10 @@ void quantize_q8_0(std::span<const float> x, Block& out) {
   const float id = reciprocal(d);
   for (size_t i = 0; i < kBlock; ++i) {
     const float t = x[i] * id;
-    out.code[i] = static_cast<uint8_t>(static_cast<int>(std::round(t)));
+    const int whole = static_cast<int>(t);  // cut; what is cut off is exact
+    const float rest = t - static_cast<float>(whole);
+    const int away = (rest >= 0.5f ? 1 : 0) - (rest <= -0.5f ? 1 : 0);
+    out.code[i] = static_cast<uint8_t>(whole + away);
   }
   out.d = num::f16_encode(d);
 }
@@ -138,7 +142,7 @@ class GgmlCoder final : public BlockCoder {
     for (size_t i = 0; i < blocks(); ++i) {
       const auto part = x.subspan(i * kBlock, kBlock);
       Block block;
-      if (!std::all_of(part.begin(), part.end(), [](float v) { return std::isfinite(v); })) {
+      if (!all_finite(part)) {
         block.d = kNan;
       } else if (format_.bits == 8) {
         quantize_q8_0(part, block);

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ref/cache/elements.h"
 #include "ref/cache/grouped_coder.h"
 #include "ref/cache/prefix_cache.h"
 #include "sim/api/descriptor.h"
@@ -25,10 +26,6 @@ namespace {
 
 // Scale of a group that holds a non-finite value, where such are let through.
 constexpr uint16_t kNan = 0x7E00;
-
-bool all_finite(std::span<const float> x) {
-  return std::all_of(x.begin(), x.end(), [](float value) { return std::isfinite(value); });
-}
 
 // Nearest integer, ties to even, cut to [low, high].
 float round_clamp(float t, float low, float high) {
@@ -67,9 +64,11 @@ class AsymmetricCoder final : public GroupedCoder {
     out.zero = num::f16_encode(0.0f - *low);
     const float s = num::f16_decode(out.scale);
     const float z = num::f16_decode(out.zero);
+    const float top = top_;
+    const std::span<uint8_t> codes = out.codes;
     for (size_t i = 0; i < x.size(); ++i) {
       const float shifted = x[i] + z;
-      out.codes[i] = static_cast<uint8_t>(round_clamp(shifted / s, 0.0f, top_));
+      codes[i] = static_cast<uint8_t>(round_clamp(shifted / s, 0.0f, top));
     }
   }
 
@@ -110,9 +109,11 @@ class SymmetricCoder final : public GroupedCoder {
     out.scale = num::f16_encode(largest / top_);
     const float s = num::f16_decode(out.scale);
     const unsigned mask = (1u << bits_) - 1u;
+    const float top = top_;
+    const std::span<uint8_t> codes = out.codes;
     for (size_t i = 0; i < x.size(); ++i) {
-      const auto q = static_cast<int>(round_clamp(x[i] / s, -top_, top_));
-      out.codes[i] = static_cast<uint8_t>(static_cast<unsigned>(q) & mask);
+      const auto q = static_cast<int>(round_clamp(x[i] / s, -top, top));
+      codes[i] = static_cast<uint8_t>(static_cast<unsigned>(q) & mask);
     }
   }
 

@@ -18,6 +18,7 @@
 // [D]. V block: one token, codes [D/W], scale [D/g], minimum [D/g]. W = 32 / b codes a word. The
 // official packed tensors are these words: K [D][Tk/W], V [Tv][D/W].
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -68,7 +69,8 @@ class KiviCoder final : public GroupedCoder {
     const float s = fl16(r * inverse_);
     out.scale = stored(s);
     out.zero = stored(mn);
-    std::vector<float> t(x.size());
+    std::array<float, 128> values;  // the longest group
+    const std::span t(values.data(), x.size());
     for (size_t i = 0; i < x.size(); ++i) t[i] = x[i] - mn;
     num::f16_round(t, t);
     for (float& value : t) value = value / s;

@@ -3,7 +3,16 @@ kvx_test(api_descriptor_test LABEL quick DEPS kvx_api rapidcheck SOURCES unit/ap
 kvx_test(ref_schemes_test LABEL quick DEPS kvx_ref kvx_gen
   SOURCES unit/ref_cache_test.cc unit/ref_fp_test.cc unit/ref_fp8_test.cc unit/ref_ggml_test.cc unit/ref_int_test.cc
     unit/ref_kivi_test.cc)
-kvx_test(laws_test LABEL quick DEPS kvx_ref kvx_gen rapidcheck SOURCES laws/laws_test.cc)
+
+# The laws, for the registered schemes and, as a test of the tests, for caches that break one.
+add_library(kvx_laws OBJECT laws/append_laws.cc laws/content_laws.cc laws/metadata_law.cc laws/subject.cc laws/suite.cc)
+target_link_libraries(kvx_laws PUBLIC kvx_test_main kvx_ref kvx_gen rapidcheck)
+kvx_test(laws_test LABEL quick DEPS kvx_laws SOURCES laws/registered_test.cc)
+add_executable(laws_broken laws/broken.cc)
+target_link_libraries(laws_broken PRIVATE kvx_laws)
+kvx_test(laws_tester_test LABEL quick DEPS kvx_api SOURCES laws/tester_test.cc)
+target_compile_definitions(laws_tester_test PRIVATE KVX_LAWS_BROKEN="$<TARGET_FILE:laws_broken>")
+add_dependencies(laws_tester_test laws_broken)
 
 # The kivi quantizer against NumPy's float16. Python is the one of KVX_PYTHON, else the first with NumPy; without one the test is
 # skipped.

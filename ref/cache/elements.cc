@@ -1,6 +1,9 @@
 #include "ref/cache/elements.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -52,6 +55,29 @@ void load_elements(InputType type, const std::byte* in, std::span<float> x) {
     std::memcpy(bits, in + 2 * i, from.size_bytes());
     type == InputType::kF16 ? num::f16_decode(from, part) : num::bf16_decode(from, part);
   }
+}
+
+// The greatest magnitude as a pattern tells: infinities and NaN have all exponent bits set. Without
+// a branch per value.
+bool all_finite(std::span<const float> x) {
+  uint32_t greatest = 0;
+  for (const float value : x) {
+    greatest = std::max(greatest, std::bit_cast<uint32_t>(value) & 0x7FFFFFFFu);
+  }
+  return greatest < 0x7F800000u;
+}
+
+size_t first_non_finite(InputType type, const std::byte* in, size_t count) {
+  std::array<float, kChunk> values;
+  for (size_t first = 0; first < count; first += kChunk) {
+    const std::span part(values.data(), std::min(kChunk, count - first));
+    load_elements(type, in + first * static_cast<size_t>(element_bytes(type)), part);
+    if (all_finite(part)) continue;
+    const auto found =
+        std::find_if(part.begin(), part.end(), [](float value) { return !std::isfinite(value); });
+    return first + static_cast<size_t>(found - part.begin());
+  }
+  return count;
 }
 
 size_t dtype_bytes(std::string_view dtype) {

@@ -33,14 +33,6 @@ GroupedCoder::GroupedCoder(const GroupFormat& format)
   }
 }
 
-size_t GroupedCoder::index(int group, int i) const {
-  return format_.axis == GroupAxis::kTokens
-             ? static_cast<size_t>(i) * static_cast<size_t>(format_.dim) +
-                   static_cast<size_t>(group)
-             : static_cast<size_t>(group) * static_cast<size_t>(format_.group) +
-                   static_cast<size_t>(i);
-}
-
 size_t GroupedCoder::metadata_offset(int group) const {
   return 4 * static_cast<size_t>(words_) * static_cast<size_t>(groups()) +
          2 * static_cast<size_t>(group);
@@ -48,13 +40,18 @@ size_t GroupedCoder::metadata_offset(int group) const {
 
 void GroupedCoder::encode(std::span<const float> x, std::span<std::byte> out) const {
   const auto g = static_cast<size_t>(format_.group);
-  std::vector<float> values(g);
+  std::vector<float> values;
   std::vector<uint32_t> words;
   GroupCode code;
   code.codes.resize(g);
   for (int group = 0; group < groups(); ++group) {
-    for (int i = 0; i < format_.group; ++i) values[static_cast<size_t>(i)] = x[index(group, i)];
-    encode_group(values, code);
+    if (format_.axis == GroupAxis::kChannels) {
+      encode_group(x.subspan(index(group, 0), g), code);
+    } else {
+      values.resize(g);
+      for (int i = 0; i < format_.group; ++i) values[static_cast<size_t>(i)] = x[index(group, i)];
+      encode_group(values, code);
+    }
     store(code, group, words, out);
   }
 }
@@ -81,11 +78,17 @@ void GroupedCoder::load(std::span<const std::byte> in, int group, std::vector<ui
 }
 
 void GroupedCoder::decode(std::span<const std::byte> in, std::span<float> x) const {
-  std::vector<float> values(static_cast<size_t>(format_.group));
+  const auto g = static_cast<size_t>(format_.group);
+  std::vector<float> values;
   std::vector<uint32_t> words;
   GroupCode code;
   for (int group = 0; group < groups(); ++group) {
     load(in, group, words, code);
+    if (format_.axis == GroupAxis::kChannels) {
+      decode_group(code, x.subspan(index(group, 0), g));
+      continue;
+    }
+    values.resize(g);
     decode_group(code, values);
     for (int i = 0; i < format_.group; ++i) x[index(group, i)] = values[static_cast<size_t>(i)];
   }

@@ -57,7 +57,12 @@ class GroupedCoder : public BlockCoder {
     return format_.axis == GroupAxis::kTokens ? format_.dim : format_.dim / format_.group;
   }
   // Index in [tokens][dim] of value i of a group.
-  size_t index(int group, int i) const;
+  size_t index(int group, int i) const {
+    const auto g = static_cast<size_t>(group);
+    const auto n = static_cast<size_t>(i);
+    return format_.axis == GroupAxis::kTokens ? n * static_cast<size_t>(format_.dim) + g
+                                              : g * static_cast<size_t>(format_.group) + n;
+  }
   size_t metadata_offset(int group) const;
   void load(std::span<const std::byte> in, int group, std::vector<uint32_t>& words,
             GroupCode& out) const;

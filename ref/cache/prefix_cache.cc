@@ -1,8 +1,6 @@
 #include "ref/cache/prefix_cache.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "ref/cache/elements.h"
@@ -73,22 +71,31 @@ void PrefixCache::append(ConstRows k, ConstRows v, std::span<const Span> spans) 
       require(spans[i].seq != spans[j].seq, "append: two spans of one sequence");
     }
   }
-  // Everything that can throw comes before the first change.
-  const std::array fresh = {rounded(Side::kK, k, spans), rounded(Side::kV, v, spans)};
-  int64_t first = 0;
+  require(k.heads == config_.shape.kv_heads && v.heads == config_.shape.kv_heads,
+          "append: rows of another number of heads");
+  // Everything that can throw comes before the first lasting change.
+  try {
+    add_rows(Side::kK, k, spans);
+    add_rows(Side::kV, v, spans);
+  } catch (...) {
+    for (const Span& span : spans) {
+      Sequence& sequence = find(span.seq);
+      for (Store& store : sequence.sides) {
+        store.rows.resize(static_cast<size_t>((sequence.length - store.first_row) * token_bytes()));
+      }
+    }
+    throw;
+  }
   for (const Span& span : spans) {
     Sequence& sequence = find(span.seq);
     const int64_t length = span.first + span.count;
     for (const Side side : kSides) {
       Store& store = sequence.sides[static_cast<size_t>(side)];
-      const auto from = fresh[static_cast<size_t>(side)].begin() + first * token_bytes();
-      store.rows.insert(store.rows.end(), from, from + span.count * token_bytes());
       seal(side, store, sealed(side, sequence), scheme(side).rule.sealed_after(length));
     }
     sequence.length = length;
     sequence.last_append = span.first;
     for (const Side side : kSides) drop_rows(side, sequence);
-    first += span.count;
   }
 }
 
@@ -104,32 +111,29 @@ void PrefixCache::check_spans(ConstRows rows, std::span<const Span> spans, const
   }
 }
 
-std::vector<std::byte> PrefixCache::rounded(Side side, ConstRows rows,
-                                            std::span<const Span> spans) const {
-  require(rows.heads == config_.shape.kv_heads, "append: rows of another number of heads");
-  std::vector<std::byte> out(static_cast<size_t>(rows.tokens * token_bytes()));
-  std::vector<float> stored(static_cast<size_t>(rows.dim));
-  std::byte* next = out.data();
+void PrefixCache::add_rows(Side side, ConstRows rows, std::span<const Span> spans) {
+  const auto dim = static_cast<size_t>(rows.dim);
   int64_t at = 0;
   for (const Span& span : spans) {
+    std::vector<std::byte>& stored = find(span.seq).sides[static_cast<size_t>(side)].rows;
+    const size_t end = stored.size();
+    stored.resize(end + static_cast<size_t>(span.count * token_bytes()));
+    std::byte* next = stored.data() + end;
     for (int64_t token = span.first; token < span.first + span.count; ++token, ++at) {
       for (int head = 0; head < rows.heads; ++head, next += row_bytes()) {
         const float* row = rows.row(at, head);
-        store_elements(traits_.input, {row, stored.size()}, next);
+        store_elements(traits_.input, {row, dim}, next);
         if (config_.nonfinite == NonFinite::kPropagate) continue;
-        load_elements(traits_.input, next, stored);
-        for (size_t channel = 0; channel < stored.size(); ++channel) {
-          if (std::isfinite(stored[channel])) continue;
-          throw environment_error("layer " + std::to_string(config_.shape.layer) + ", " +
-                                  side_name(side) + ", head " + std::to_string(head) + ", token " +
-                                  std::to_string(token) + ", channel " + std::to_string(channel) +
-                                  ": " + std::to_string(row[channel]) + " is not finite in " +
-                                  element_name(traits_.input));
-        }
+        const size_t channel = first_non_finite(traits_.input, next, dim);
+        if (channel == dim) continue;
+        throw environment_error("layer " + std::to_string(config_.shape.layer) + ", " +
+                                side_name(side) + ", head " + std::to_string(head) + ", token " +
+                                std::to_string(token) + ", channel " + std::to_string(channel) +
+                                ": " + std::to_string(row[channel]) + " is not finite in " +
+                                element_name(traits_.input));
       }
     }
   }
-  return out;
 }
 
 // Encodes tokens [from, to), whole blocks, out of the exact rows.

@@ -104,8 +104,9 @@ class PrefixCache final : public LayerCache {
   const Sequence& find(SeqId seq) const;
   Sequence& find(SeqId seq);
   void check_spans(ConstRows rows, std::span<const Span> spans, const char* name) const;
-  // Rows in the input type, [token][kv head][dim]; throws where one is not finite.
-  std::vector<std::byte> rounded(Side side, ConstRows rows, std::span<const Span> spans) const;
+  // Rounds rows to the input type and adds them to the sequences' exact rows; throws where one is
+  // not finite.
+  void add_rows(Side side, ConstRows rows, std::span<const Span> spans);
   void seal(Side side, Store& store, int64_t from, int64_t to) const;
   void drop_rows(Side side, Sequence& sequence) const;
 

@@ -28,7 +28,7 @@ RULES = {
         [r"sim/.*"],
         INTRINSICS
         + POSIX
-        + [r"omp\.h", r"Eigen/.*", r"boost/.*", r"fmt/.*", r"nlohmann/.*", r"openssl/.*", r"pcre2\.h", r"sentencepiece.*\.h"],
+        + [r"omp\.h", r"Eigen/.*", r"boost/.*", r"fmt/.*", r"nlohmann/.*", r"openssl/.*", r"pcre2\.h", r"sentencepiece.*\.h", r"utf8proc\.h"],
     ),
     "ref": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*", r"ref/registry\.h", r"ref/{stem}\.h"], []),
     "ref/cache": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*"], []),

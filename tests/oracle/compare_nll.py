@@ -4,7 +4,7 @@
 
 RUN_FOLDER is what `kvx eval --task ppl --format wikitext-raw` wrote; its fp:f32 rows are compared. Both sides read the same file:
 transformers dequantises the same GGUF. Its tokenizer gets SmolLM2's digit step, which transformers leaves out when it reads a GGUF
-file (compare_tokens.py says more). Needs torch, transformers, accelerate, gguf. Exit code 1 if a window differs by more than 1e-3.
+file (token_ids.py says more). Needs torch, transformers, accelerate, gguf. Exit code 1 if a window differs by more than 1e-3.
 """
 import argparse
 import json

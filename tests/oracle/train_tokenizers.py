@@ -81,11 +81,10 @@ def qwen2(lines: list[str]) -> Tokenizer:
 def added(lines: list[str]) -> Tokenizer:
     """Every flag of an added token, and digits as a step of their own."""
     tokenizer = byte_level_bpe(400, r"\s?\p{L}+", normalizers.Sequence([normalizers.NFC()]), ["<s>", "</s>"], lines)
-    first = tokenizer.pre_tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.Split("...", behavior="isolated"),
+         pre_tokenizers.Split(Regex(r"^\p{L}|[aeo]$|(?<=t)h|\d\d"), behavior="isolated"),
          pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
-    assert first is not None
     tokenizer.add_tokens([
         AddedToken("<mark>", lstrip=True, normalized=False),
         AddedToken("<sep>", rstrip=True, normalized=False),

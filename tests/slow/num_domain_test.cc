@@ -1,6 +1,6 @@
-// All 2^32 inputs: the checksums of ieee.md (1.9) by the vectorised functions, and the 16-bit
-// formats against a second implementation. The sums of chunks are added in their own order, so the
-// number of threads does not matter.
+// All 2^32 inputs: the checksums of ieee.md (1.9) by the vectorised functions, the 16-bit formats
+// against a second implementation, the smaller ones against their definition. The sums of chunks
+// are added in their own order, so the number of threads does not matter.
 #include <gtest/gtest.h>
 
 #include <Eigen/Core>
@@ -12,6 +12,7 @@
 
 #include "sim/num/elementary.h"
 #include "sim/num/formats.h"
+#include "tests/support/minifloat.h"
 
 namespace kvx::num {
 namespace {
@@ -143,6 +144,68 @@ TEST(WholeDomain, Bf16EncodeAgainstEigen) {
       count += std::isnan(x[i])
                    ? !std::isnan(bf16_decode(code[i])) || std::signbit(x[i]) != (code[i] >> 15)
                    : Eigen::bfloat16(x[i]).value != code[i];
+    return count;
+  });
+}
+
+// Where the code rises, by the definition: patterns[c] is the least pattern of a positive value
+// that encodes to more than c, as ties go to the even code. value(c): of code c, in binary64.
+template <class Value>
+std::vector<uint32_t> rises(int largest, Value value) {
+  std::vector<uint32_t> result;
+  for (int code = 0; code < largest; ++code) {
+    const auto middle = static_cast<float>((value(code) + value(code + 1)) / 2);  // exact
+    result.push_back(std::bit_cast<uint32_t>(middle) + (code % 2 == 0 ? 1 : 0));
+  }
+  return result;
+}
+
+// The code of a positive pattern; `at`, which walks upwards, is kept from call to call.
+int risen(const std::vector<uint32_t>& rises, uint32_t pattern, size_t& at) {
+  while (at < rises.size() && rises[at] <= pattern) ++at;
+  while (at > 0 && rises[at - 1] > pattern) --at;
+  return static_cast<int>(at);
+}
+
+TEST(WholeDomain, MinifloatsAgainstTheirDefinition) {
+  for (const test::MinifloatFormat& format : test::kMinifloats) {
+    SCOPED_TRACE(format.name);
+    const auto table =
+        rises(format.largest, [&](int code) { return test::value_of(format, code); });
+    expect_no_difference([&](const std::vector<float>& x) {
+      std::vector<uint8_t> code(x.size());
+      format.encode_span(x, code);
+      int64_t count = 0;
+      size_t at = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const uint32_t pattern = std::bit_cast<uint32_t>(x[i]);
+        const int expected = std::isnan(x[i]) ? format.nan
+                                              : risen(table, pattern & 0x7FFFFFFFu, at) |
+                                                    (pattern >> 31 != 0 ? format.sign() : 0);
+        count += expected != code[i] ? 1 : 0;
+      }
+      return count;
+    });
+  }
+}
+
+TEST(WholeDomain, E8m0AgainstItsDefinition) {
+  const auto table = rises(254, [](int code) { return std::ldexp(1.0, code - 127); });
+  expect_no_difference([&](const std::vector<float>& x) {
+    int64_t count = 0;
+    size_t at = 0;
+    for (const float value : x) {
+      const bool none = std::isnan(value) || value < 0;
+      const int expected = none ? 0xFF : risen(table, std::bit_cast<uint32_t>(std::abs(value)), at);
+      count += e8m0_encode(value) != expected ? 1 : 0;
+      // The power below: its code's value is not above, the next one's is.
+      const int floor = e8m0_floor(value);
+      const bool right = none || std::isinf(value) ? floor == 0xFF
+                         : value < 0x1p-127f       ? floor == 0
+                                                   : std::ldexp(1.0f, floor - 127) <= value &&
+                                                   std::ldexp(1.0f, floor - 126) > value;
+      count += right ? 0 : 1;
+    }
     return count;
   });
 }

@@ -11,8 +11,10 @@
 #include <random>
 #include <thread>
 
+#include "eval/divergence.h"
 #include "eval/files.h"
 #include "eval/number.h"
+#include "eval/record.h"
 #include "eval/stats.h"
 #include "eval/store.h"
 #include "ref/registry.h"
@@ -292,6 +294,62 @@ TEST_F(Ppl, TableShowsTheSameNumbers) {
       EXPECT_NE(table.find(row.at("label").get<std::string>()), std::string::npos) << table;
     }
   EXPECT_NE(table.find("mode    all, L 96, 3 windows, 285 targets"), std::string::npos) << table;
+}
+
+// Divergence statistics and bins from the side files, in the JSON document, the CSV files and the
+// printed text.
+TEST_F(Ppl, DivergenceAndBinsAreThoseOfThePositions) {
+  const auto units = units_of(reference());
+  const auto pooled = [&](const std::string& scheme) {
+    eval::PositionScores all;
+    for (int64_t window = 0; window < kWindows; ++window) {
+      const Json& unit = units.at(key("all", window, scheme));
+      const auto values =
+          doubles_of(reference() + "/" + unit.at("positions").at("file").get<std::string>());
+      const auto part = [&](std::vector<double>& to, int64_t i) {
+        const auto begin = values.begin() + i * (kLength - 1);
+        to.insert(to.end(), begin, begin + kLength - 1);
+      };
+      part(all.nll, 0);
+      part(all.kl, 1);
+      part(all.same_top, 2);
+    }
+    return all;
+  };
+  const auto base = pooled("fp@1:f32"), scores = pooled("kivi@1:k2v2,r32");
+  const Json json = Json::parse(printed());
+  const Json& row = json.at("modes").at(1).at("rows").at(3);
+  ASSERT_EQ(json.at("modes").at(1).at("mode"), "all");
+  ASSERT_EQ(row.at("scheme"), "kivi@1:k2v2,r32");
+  const auto d = eval::divergence(scores.nll, base.nll, scores.kl, scores.same_top);
+  EXPECT_EQ(row.at("divergence").at("scored"), Json(eval::divergence_json(d)));
+  EXPECT_EQ(row.at("divergence").at("half").at("positions"), kWindows * (kLength / 2 - 1));
+  EXPECT_GT(number(row.at("divergence").at("half").at("kl_mean")), 0);
+  ASSERT_EQ(row.at("bins").size(), 8u);
+  double nll = 0;
+  for (size_t window = 0; window < 3; ++window)
+    for (size_t i = 12; i < 24; ++i) nll += scores.nll[window * (kLength - 1) + i];
+  EXPECT_EQ(row.at("bins").at(1).at("first"), 12);
+  EXPECT_EQ(row.at("bins").at(1).at("targets"), 36);
+  EXPECT_NEAR(number(row.at("bins").at(1).at("nll")), nll / 36, 1e-12);
+  EXPECT_EQ(row.at("bins").at(7).at("targets"), 33);
+
+  const std::string csv = test::read_file(reference() + "/divergence.csv");
+  EXPECT_NE(
+      csv.find("all,\"kivi@1:k2v2,r32\",scored,285," + std::to_string(d.ppl.value).substr(0, 6)),
+      std::string::npos)
+      << csv;
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 3 * 2);
+  const std::string positions = test::read_file(reference() + "/positions.csv");
+  EXPECT_EQ(std::count(positions.begin(), positions.end(), '\n'), 1 + 2 * 4 * 8);
+  test::Process process(command(reference(), {"--kl", "--bins", "4"}));
+  ASSERT_EQ(process.wait(), 0) << process.err();
+  EXPECT_NE(process.out().find(eval::divergence_text(d)), std::string::npos) << process.out();
+  EXPECT_NE(process.out().find("0-23"), std::string::npos) << process.out();
+  EXPECT_NE(process.out().find("72-95"), std::string::npos) << process.out();
+  // The folder's view as before.
+  EXPECT_EQ(run(command(reference())), 0);
+  EXPECT_EQ(test::read_file(reference() + "/positions.csv"), positions);
 }
 
 TEST_F(Ppl, ThreadsChangeNoValue) {

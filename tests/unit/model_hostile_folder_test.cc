@@ -406,6 +406,12 @@ const std::vector<Case> kCases = {
     {"LayerTypesOther",
      set_config("layer_types", {"full_attention", "chunked_attention"}),
      {"config.json", "layer_types", "chunked_attention"}},
+    {"LayerTypesWithoutWindow",
+     [](const TempDir& dir) {
+       set_config("layer_types", {"full_attention", "sliding_attention"})(dir);
+       set_config("sliding_window", nullptr)(dir);
+     },
+     {"config.json", "sliding_window", "null"}},
     {"LayerTypesNumber", set_config("layer_types", 3), {"config.json", "layer_types", "3"}},
     {"BiasMissingInOneLayer",
      qwen2([](json& header) { rename(header, "model.layers.1.self_attn.k_proj.bias", "x"); }),

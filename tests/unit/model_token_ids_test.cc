@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +14,7 @@
 
 #include "sim/model/checkpoint/sha256.h"
 #include "sim/model/tokenizer.h"
+#include "sim/model/tokenizer/nfc.h"
 #include "tests/data.h"
 #include "tests/support/model_writer.h"
 #include "tests/support/temp_dir.h"
@@ -185,6 +187,15 @@ INSTANTIATE_TEST_SUITE_P(All, UpstreamIds, testing::ValuesIn(kFamilies), [](cons
       name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
   return name;
 });
+
+TEST(Decode, IsTheInverse) {
+  const auto llama3 = Tokenizer::open(KVX_TOKENIZERS "/llama3-form");
+  const auto qwen2 = Tokenizer::open(KVX_TOKENIZERS "/qwen2-form");
+  for (const std::string& line : lines()) {
+    ASSERT_EQ(llama3->decode(llama3->encode(line, false, true)), line);
+    ASSERT_EQ(qwen2->decode(qwen2->encode(line, false, false)), model::to_nfc(line).value_or(line));
+  }
+}
 
 // The same vocabulary as GGUF metadata.
 

@@ -1,15 +1,17 @@
-// Token ids: by hand on the tiny vocabulary, equal from either container, and counts and hashes of
-// whole texts.
+// Token ids: by hand on the tiny vocabulary, and equal from either container. Comparison with
+// upstream is in model_token_ids_test.cc.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "sim/model/checkpoint/sha256.h"
 #include "sim/model/tokenizer.h"
+#include "sim/model/tokenizer/nfc.h"
 #include "tests/data.h"
+#include "tests/support/text_lines.h"
 #include "tests/support/tiny_model.h"
 
 namespace kvx {
@@ -24,26 +26,6 @@ using Ids = std::vector<int32_t>;
 constexpr int32_t kEndOfText = 0;
 constexpr int32_t kImStart = 1;
 int32_t byte_id(char c) { return 2 + static_cast<unsigned char>(c); }
-
-std::string sha256_of(const Ids& ids) {
-  model::Sha256 hash;
-  hash.update(std::as_bytes(std::span(ids)));
-  return hash.hex();
-}
-
-// The text that the GPTQ protocol measures: rows joined by two newlines, blank rows made empty.
-std::string gptq_text(const std::string& raw) {
-  std::string out;
-  size_t begin = 0;
-  while (begin < raw.size()) {
-    const size_t end = raw.find('\n', begin);
-    const std::string row = raw.substr(begin, end - begin);
-    if (begin > 0) out += "\n\n";
-    if (row.find_first_not_of(" \t\r") != std::string::npos) out += row + "\n";
-    begin = end + 1;
-  }
-  return out;
-}
 
 class TinyTokenizer : public testing::Test {
  protected:
@@ -157,25 +139,53 @@ TEST_F(TinyTokenizer, SplitByRegexAndByText) {
   const Ids at_dots = {byte_id('e'), byte_id('.'), id("te"), byte_id('.'), byte_id('t')};
   EXPECT_EQ(split({{"Regex", "\\."}}), at_dots);
   EXPECT_EQ(split({{"String", "."}}), at_dots);
+  EXPECT_EQ(split({{"String", "\\s"}}), split({{"Regex", "x"}}));
+  EXPECT_EQ(split({{"Regex", "^e$"}}), split({{"Regex", "x"}}));
   EXPECT_EQ(split({{"Regex", "e"}}), (Ids{byte_id('e'), byte_id('.'), byte_id('t'), byte_id('e'),
                                           byte_id('.'), byte_id('t')}));
   EXPECT_EQ(split({{"Regex", "x*"}}), split({{"Regex", "x"}}));  // an empty match cuts nothing
 }
 
 TEST_F(TinyTokenizer, DecodeIsTheInverse) {
-  std::string text;
-  for (char32_t c = 1; c < 0x3000; c += 7) {
-    if (c < 0x80) {
-      text += static_cast<char>(c);
-    } else if (c < 0x800) {
-      text += {static_cast<char>(0xC0 | c >> 6), static_cast<char>(0x80 | (c & 0x3F))};
-    } else {
-      text += {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 0x3F)),
-               static_cast<char>(0x80 | (c & 0x3F))};
-    }
+  const auto tokenizer = open();
+  for (const std::string& line : test::text_lines()) {
+    for (const bool special : {false, true})
+      ASSERT_EQ(tokenizer->decode(tokenizer->encode(line, false, special)), line);
   }
-  text += "\U0001F469\u200D\U0001F52C  the  rain\t\r\n";
-  EXPECT_EQ(open()->decode(open()->encode(text, false, false)), text);
+  const std::string nul("\0a\0\0", 4);
+  EXPECT_EQ(tokenizer->encode(nul, false, false),
+            (Ids{byte_id('\0'), byte_id('a'), byte_id('\0'), byte_id('\0')}));
+}
+
+// Of the Unicode Standard: 3.11 (canonical order, composition, Hangul) and Annex 15 (exclusions).
+TEST(FormC, AsTheStandardSays) {
+  const auto nfc = [](const std::string& text) { return model::to_nfc(text).value_or(text); };
+  EXPECT_EQ(nfc("e\u0301"), "\u00e9");
+  EXPECT_EQ(nfc("\u212b"), "\u00c5");                // a singleton
+  EXPECT_EQ(nfc("q\u0307\u0323"), "q\u0323\u0307");  // marks in order of their class
+  EXPECT_EQ(nfc("d\u0307\u0323"), "\u1e0d\u0307");   // .. then composed
+  EXPECT_EQ(nfc("a\u0315\u0300\u05ae\u0300b"), "\u00e0\u05ae\u0300\u0315b");
+  EXPECT_EQ(nfc("\u1112\u1161\u11ab"), "\ud55c");  // Hangul
+  EXPECT_EQ(nfc("\u0958"), "\u0915\u093c");        // excluded from composition
+  EXPECT_EQ(nfc("\u0344"), "\u0308\u0301");
+  EXPECT_EQ(nfc("\U0001d15e"), "\U0001d157\U0001d165");
+  EXPECT_EQ(nfc(std::string("\0e\u0301\0", 5)), std::string("\0\u00e9\0", 4));
+  // Newer than Unicode 9, so inert: U+11938 (13) and the mark U+1183A (11).
+  EXPECT_EQ(nfc("\U00011935\U00011930"), "\U00011935\U00011930");
+  EXPECT_EQ(nfc("\u0345\U0001183a\u0334"), "\u0345\U0001183a\u0334");
+  for (const char* text : {"", "plain", "\u00e9\u00ff", "\u4e2d\u6587", "\U0001f600\ufe0f"})
+    EXPECT_FALSE(model::to_nfc(text)) << text;
+  for (const std::string& line : test::text_lines())
+    ASSERT_FALSE(model::to_nfc(nfc(line))) << "not stable: " << line.substr(0, 200);
+}
+
+TEST_F(TinyTokenizer, NormalisesWhatTheFileSays) {
+  const Ids composed = open()->encode("\u00e9", false, false);
+  EXPECT_NE(open()->encode("e\u0301", false, false), composed);
+  edit([](json& t) { t["normalizer"] = {{"type", "NFC"}}; });
+  EXPECT_EQ(open()->encode("e\u0301", false, false), composed);
+  edit([](json& t) { t["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array()}}; });
+  EXPECT_NE(open()->encode("e\u0301", false, false), composed);
 }
 
 TEST_F(TinyTokenizer, SameIdsFromGguf) {
@@ -191,51 +201,44 @@ TEST_F(TinyTokenizer, SameIdsFromGguf) {
   EXPECT_EQ(gguf->sha256().size(), 64u);
 }
 
+TEST_F(TinyTokenizer, AddedTokensTakeSpaceAndStandAlone) {
+  edit([](json& t) {
+    const auto add = [&](const char* content, int id, const char* flag) {
+      t["added_tokens"].push_back({{"id", id},
+                                   {"content", content},
+                                   {"special", false},
+                                   {"normalized", false},
+                                   {flag, true}});
+    };
+    add("<l>", 320, "lstrip");
+    add("<r>", 321, "rstrip");
+    add("mid", 322, "single_word");
+  });
+  const auto tokenizer = open();
+  const auto ids = [&](const char* text) { return tokenizer->encode(text, false, false); };
+  const int32_t x = byte_id('x');
+  EXPECT_EQ(ids("x \u3000<l> x"), (Ids{x, 320, id("\u0120x")}));
+  EXPECT_EQ(ids("<r>\n x"), (Ids{321, x}));
+  EXPECT_EQ(ids("<r> <l>"), (Ids{321, 320}));
+  EXPECT_EQ(ids("mid-mid"), (Ids{322, byte_id('-'), 322}));
+  for (const char* inside : {"midx", "xmid", "mid_", "mid\u0301", "9mid", "mid\u200d", "\u24b6mid"})
+    EXPECT_EQ(std::ranges::count(ids(inside), 322), 0) << inside;
+}
+
+TEST_F(TinyTokenizer, PatternsThatNeedADeepStack) {
+  edit([](json& t) {
+    t["pre_tokenizer"]["pretokenizers"][0] = {{"type", "Split"},
+                                              {"behavior", "Isolated"},
+                                              {"pattern", {{"Regex", "(?:(\\p{L})|\\p{N})+"}}}};
+  });
+  EXPECT_EQ(open()->encode(std::string(200000, 'x'), false, false), Ids(200000, byte_id('x')));
+}
+
 TEST_F(TinyTokenizer, LongRunsStayFast) {
   const auto start = std::chrono::steady_clock::now();
   const Ids ids = open()->encode(std::string(400000, 'e'), false, false);
   EXPECT_EQ(ids, Ids(200000, id("ee")));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
-}
-
-// Whole texts: N and hash of the ids as little-endian int32.
-struct Pin {
-  size_t count;
-  std::string sha256;
-};
-
-void expect_gptq_ids(const std::string& model, const std::string& raw, const Pin& pin) {
-  const auto tokenizer = Tokenizer::open(model);
-  const Ids ids = tokenizer->encode(gptq_text(test::read_file(raw)), true, false);
-  EXPECT_EQ(ids.size(), pin.count);
-  EXPECT_EQ(sha256_of(ids), pin.sha256);
-}
-
-TEST(WikiText2, Mistral) {
-  KVX_NEED_DATA(raw, "wikitext2/wiki.test.raw");
-  KVX_NEED_DATA(model, "tokenizers/mistral-v1");
-  expect_gptq_ids(model, raw,
-                  {334661, "b486cb81518631d3659a8e3094a64c7a5b923feafbab95a2afc4b208f65a7ee8"});
-  EXPECT_EQ(Tokenizer::open(model)
-                ->encode(gptq_text(test::read_file(raw)).substr(0, 12), true, false)
-                .front(),
-            1);
-}
-
-TEST(WikiText2, Stories260K) {
-  KVX_NEED_DATA(raw, "wikitext2/wiki.test.raw");
-  KVX_NEED_DATA(model, "models/stories260K/hf");
-  expect_gptq_ids(model, raw,
-                  {815066, "286491ac6cedaa8ee52386a86ed8f868792be2bb96ffcf197602284a88c39599"});
-}
-
-// Equal to Hugging Face's ids: tests/oracle/compare_tokens.txt.
-TEST(WikiText2, SmolLm2) {
-  KVX_NEED_DATA(raw, "wikitext2/wiki.test.raw");
-  KVX_NEED_MODEL(model, "smollm2-135m.gguf");
-  expect_gptq_ids(model, raw,
-                  {304978, "aa72485a43ad244db418ec90db75b81905cf39905a80d72a8f56121c2a8593f3"});
-  EXPECT_FALSE(Tokenizer::open(model)->adds_bos());
 }
 
 TEST(SentencePiece, SpecialTokensAndBos) {

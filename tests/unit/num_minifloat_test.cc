@@ -6,75 +6,29 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <ostream>
 #include <string>
 #include <vector>
 
 #include "sim/num/formats.h"
 #include "sim/num/minifloat.h"
+#include "tests/support/minifloat.h"
 
 namespace kvx::num {
 namespace {
 
-struct Format {
-  const char* name;
-  int exponent_bits;
-  int mantissa_bits;
-  int largest;  // finite code
-  int nan;      // code of NaN
-  uint8_t (*encode)(float);
-  float (*decode)(uint8_t);
-  void (*encode_span)(std::span<const float>, std::span<uint8_t>);
-  void (*decode_span)(std::span<const uint8_t>, std::span<float>);
-
-  int sign() const { return 1 << (exponent_bits + mantissa_bits); }
-};
-constexpr Format kFormats[] = {
-    {"e4m3", 4, 3, 0x7E, 0x7F, e4m3_encode, e4m3_decode, e4m3_encode, e4m3_decode},
-    {"e5m2", 5, 2, 0x7B, 0x7F, e5m2_encode, e5m2_decode, e5m2_encode, e5m2_decode},
-    {"e2m1", 2, 1, 0x07, 0x07, e2m1_encode, e2m1_decode, e2m1_encode, e2m1_decode}};
+using test::kMinifloats;
+using test::nearest_code;
+using test::value_of;
 
 uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
 float f32(uint32_t b) { return std::bit_cast<float>(b); }
 
-// Of a finite code, by the definition.
-double value_of(const Format& format, int code) {
-  const int magnitude = code & (format.sign() - 1);
-  const int exponent = magnitude >> format.mantissa_bits;
-  const int fraction = magnitude & ((1 << format.mantissa_bits) - 1);
-  const int bias = (1 << (format.exponent_bits - 1)) - 1;
-  const double value = exponent == 0 ? std::ldexp(fraction, 1 - bias - format.mantissa_bits)
-                                     : std::ldexp(fraction + (1 << format.mantissa_bits),
-                                                  exponent - bias - format.mantissa_bits);
-  return (code & format.sign()) != 0 ? -value : value;
-}
-
-// Nearest finite code, ties to the even one, by looking at all of them.
-int nearest_code(const Format& format, float x) {
-  if (std::isnan(x)) return format.nan;
-  // Beyond twice the largest nothing changes; binary64 holds the differences up to there.
-  const double magnitude =
-      std::min(std::abs(static_cast<double>(x)), 2 * value_of(format, format.largest));
-  int best = 0;
-  double distance = HUGE_VAL;
-  for (int code = 0; code <= format.largest; ++code) {
-    const double d = std::abs(magnitude - value_of(format, code));
-    if (d < distance || (d == distance && code % 2 == 0)) {
-      best = code;
-      distance = d;
-    }
-  }
-  return best | (std::signbit(x) ? format.sign() : 0);
-}
-
-void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
-
-class Minifloat : public testing::TestWithParam<Format> {};
-INSTANTIATE_TEST_SUITE_P(, Minifloat, testing::ValuesIn(kFormats),
+class Minifloat : public testing::TestWithParam<test::MinifloatFormat> {};
+INSTANTIATE_TEST_SUITE_P(, Minifloat, testing::ValuesIn(kMinifloats),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
 TEST_P(Minifloat, EveryCodeDecodesToItsValueAndBack) {
-  const Format& format = GetParam();
+  const test::MinifloatFormat& format = GetParam();
   const int codes = 2 * format.sign();
   for (int code = 0; code < codes; ++code) {
     const auto pattern = static_cast<uint8_t>(code);
@@ -99,7 +53,7 @@ TEST_P(Minifloat, EveryCodeDecodesToItsValueAndBack) {
 }
 
 TEST_P(Minifloat, EveryFp16InputAndTheSameInArrays) {
-  const Format& format = GetParam();
+  const test::MinifloatFormat& format = GetParam();
   std::vector<float> x(65536);
   for (uint32_t pattern = 0; pattern < 65536; ++pattern) {
     x[pattern] = f16_decode(static_cast<uint16_t>(pattern));
@@ -115,7 +69,7 @@ TEST_P(Minifloat, EveryFp16InputAndTheSameInArrays) {
 // Codes never fall as the magnitude grows, so that these points, with all between two of them
 // equal, are the whole of binary32.
 TEST_P(Minifloat, EveryBoundaryInBinary32) {
-  const Format& format = GetParam();
+  const test::MinifloatFormat& format = GetParam();
   for (int code = 0; code < format.largest; ++code) {
     const double middle = (value_of(format, code) + value_of(format, code + 1)) / 2;
     const float at = static_cast<float>(middle);
@@ -137,7 +91,7 @@ TEST_P(Minifloat, EveryBoundaryInBinary32) {
 }
 
 TEST_P(Minifloat, MonotoneOverBinary32) {
-  const Format& format = GetParam();
+  const test::MinifloatFormat& format = GetParam();
   constexpr uint32_t kStride = 4099;
   int last = 0;
   for (uint32_t b = 0; b <= 0x7F800000u; b += kStride) {

@@ -8,7 +8,12 @@
 namespace kvx::model {
 
 Error file_error(const std::string& file, const std::string& what) {
-  return environment_error(file + ": " + what);
+  std::string line = file + ": ";
+  for (const char c : what) {  // libraries quote what they read
+    const auto byte = static_cast<unsigned char>(c);
+    line += byte < 0x20 ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return environment_error(line);
 }
 
 std::string printable(std::string_view text) {

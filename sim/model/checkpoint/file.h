@@ -12,7 +12,7 @@
 
 namespace kvx::model {
 
-// environment_error "FILE: what".
+// environment_error "FILE: what", one line: control characters as \xNN.
 Error file_error(const std::string& file, const std::string& what);
 
 // 'text' fit for one line of an error message: cut to 60 bytes, what is not printable ASCII as

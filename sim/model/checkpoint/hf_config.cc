@@ -29,8 +29,8 @@ void refuse_what_is_not_computed(const JsonFields& fields, const Architecture& a
   }
   if (fields.boolean("mlp_bias", false)) throw fields.unsupported("mlp_bias", "biases of the MLP");
   // Qwen2 has its biases whatever this key says.
-  const bool ignored = architecture.optional_bias || architecture.qkv_bias;
-  if (!ignored && fields.boolean("attention_bias", false)) {
+  const bool may_have_biases = architecture.optional_bias || architecture.qkv_bias;
+  if (!may_have_biases && fields.boolean("attention_bias", false)) {
     throw fields.unsupported("attention_bias", fmt::format("biases in {}", architecture.name));
   }
   if (fields.string("hidden_act", "silu") != "silu") {
@@ -55,15 +55,17 @@ bool names_sliding_layer(const JsonFields& fields) {
 // absent, Hugging Face's defaults hold.
 int64_t read_window(const JsonFields& fields, const Architecture& architecture, int64_t layers) {
   constexpr int64_t kDefault = 4096, kDefaultFirstLayer = 28;
+  const bool null = fields.object().contains("sliding_window") && !fields.find("sliding_window");
+  if (names_sliding_layer(fields)) {
+    if (null) throw fields.wrong("sliding_window", "what the sliding layers of layer_types need");
+    return fields.integer("sliding_window", kDefault);
+  }
   bool used = architecture.window == WindowRule::kAlways;
   if (architecture.window == WindowRule::kSwitched) {
     used = fields.boolean("use_sliding_window", false) &&
            fields.integer("max_window_layers", kDefaultFirstLayer, 0) < layers;
   }
-  used |= names_sliding_layer(fields);
-  if (!used) return 0;
-  const bool null = fields.object().contains("sliding_window") && !fields.find("sliding_window");
-  return null ? 0 : fields.integer("sliding_window", kDefault);
+  return used && !null ? fields.integer("sliding_window", kDefault) : 0;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "sim/model/checkpoint/sha256.h"
 #include "sim/model/tokenizer/added_tokens.h"
 #include "sim/model/tokenizer/loaders.h"
+#include "sim/model/tokenizer/sentencepiece_tables.h"
 #include "sim/model/tokenizer/tokenizer_config.h"
 
 namespace kvx::model {
@@ -33,8 +34,7 @@ class SentencePieceTokenizer : public Tokenizer {
  public:
   explicit SentencePieceTokenizer(const SentencePieceSpec& spec)
       : source_(spec.source), add_bos_(spec.add_bos), sha256_(spec.sha256) {
-    check(processor_.LoadFromSerializedProto({spec.model_proto.data(), spec.model_proto.size()}),
-          source_);
+    load(spec.model_proto);
     if (processor_.GetPieceSize() < 1) throw file_error(source_, "field 'pieces' is empty");
     for (int id = 0; id < processor_.GetPieceSize(); ++id) {
       if (!std::isfinite(processor_.GetScore(id))) {
@@ -86,6 +86,17 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string sha256() const override { return sha256_; }
 
  private:
+  void load(std::string_view proto) {
+    check_normalisation_tables(proto, source_);
+    try {
+      check(processor_.LoadFromSerializedProto({proto.data(), proto.size()}), source_);
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& error) {  // of the library's trie, for its pieces
+      throw file_error(source_, fmt::format("sentencepiece: {}", error.what()));
+    }
+  }
+
   std::string source_;
   bool add_bos_;
   int32_t bos_ = -1;

@@ -5,6 +5,7 @@
 #include <pcre2.h>
 
 #include <array>
+#include <cstring>
 
 #include "sim/model/checkpoint/file.h"
 #include "sim/model/checkpoint/utf8.h"
@@ -18,10 +19,20 @@ std::string pcre2_message(int code) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-// PCRE2's \s also takes U+180E, which is no White_Space since Unicode 6.3.
-std::string with_unicode_spaces(const std::string& pattern) {
+// Where the two engines read a pattern differently: \s of PCRE2 also takes U+180E, which is no
+// White_Space since Unicode 6.3; word characters, their boundaries, \h, (?m) and && of classes
+// mean something else.
+std::string from_oniguruma(const std::string& pattern, const std::string& source) {
+  const auto unsupported = [&](const std::string& what) {
+    return file_error(source, fmt::format("split pattern {} has {}: not supported: missing "
+                                          "Oniguruma's meaning of it",
+                                          printable(pattern), what));
+  };
   std::string out;
   for (size_t i = 0; i < pattern.size(); ++i) {
+    for (const char* different : {"&&", "(?m"}) {
+      if (pattern.compare(i, std::strlen(different), different) == 0) throw unsupported(different);
+    }
     if (pattern[i] != '\\' || i + 1 == pattern.size()) {
       out += pattern[i];
       continue;
@@ -31,6 +42,8 @@ std::string with_unicode_spaces(const std::string& pattern) {
       out += "\\p{White_Space}";
     } else if (escaped == 'S') {
       out += "\\P{White_Space}";
+    } else if (std::string_view("wWbBhH").find(escaped) != std::string_view::npos) {
+      throw unsupported(std::string("\\") + escaped);
     } else {
       out += {'\\', escaped};
     }
@@ -46,6 +59,35 @@ struct Freer {
   }
 };
 using MatchData = std::unique_ptr<pcre2_match_data, Freer<pcre2_match_data_free>>;
+using MatchContext = std::unique_ptr<pcre2_match_context, Freer<pcre2_match_context_free>>;
+
+// ^ and $ match at lines, as Oniguruma's do; nothing may match half a character.
+constexpr uint32_t kCompileOptions =
+    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+
+// A pattern that backtracks without end fails, with an error that says so.
+constexpr uint32_t kMatchLimit = 10'000'000;
+constexpr uint32_t kHeapLimitKib = 512 * 1024;
+
+pcre2_match_context* match_limits() {
+  static const MatchContext context = [] {
+    MatchContext made(pcre2_match_context_create(nullptr));
+    pcre2_set_match_limit(made.get(), kMatchLimit);
+    pcre2_set_heap_limit(made.get(), kHeapLimitKib);
+    return made;
+  }();
+  return context.get();
+}
+
+// Compiled code first; where that needs a deeper stack than it has, the interpreter.
+int match_at(const pcre2_code* code, std::string_view text, size_t at, pcre2_match_data* match) {
+  const auto run = [&](uint32_t options) {
+    return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                       PCRE2_NO_UTF_CHECK | options, match, match_limits());
+  };
+  const int found = run(0);
+  return found == PCRE2_ERROR_JIT_STACKLIMIT ? run(PCRE2_NO_JIT) : found;
+}
 
 }  // namespace
 
@@ -64,8 +106,7 @@ struct Splitter::Pattern {
              std::vector<std::string_view>& out) const {
     size_t done = 0;  // where the last piece ended
     for (size_t at = 0; at < text.size();) {
-      const int found = pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                    text.size(), at, PCRE2_NO_UTF_CHECK, match, nullptr);
+      const int found = match_at(code.get(), text, at, match);
       if (found == PCRE2_ERROR_NOMATCH) break;
       if (found < 0) {
         throw file_error(source, fmt::format("the split pattern fails: {}", pcre2_message(found)));
@@ -89,12 +130,12 @@ struct Splitter::Pattern {
 Splitter::Splitter(const std::vector<std::string>& patterns, const std::string& source)
     : source_(source) {
   for (const std::string& text : patterns) {
-    const std::string pattern = with_unicode_spaces(text);
+    const std::string pattern = from_oniguruma(text, source_);
     int error = 0;
     PCRE2_SIZE offset = 0;
     auto compiled = std::make_unique<Pattern>();
     compiled->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                       PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
+                                       kCompileOptions, &error, &offset, nullptr));
     if (!compiled->code) {
       throw file_error(source_, fmt::format("split pattern {} does not compile: {} at {}",
                                             printable(text), pcre2_message(error), offset));

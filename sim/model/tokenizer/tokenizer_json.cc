@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <system_error>
 
@@ -52,12 +53,13 @@ std::string split_pattern(const JsonFields& step) {
                       "any Split but Isolated");
   }
   if (pattern.find("Regex") != nullptr) return pattern.string("Regex");
-  // PCRE2's literal quoting ends at the first \E: split the text there.
-  std::string literal = pattern.string("String");
-  for (size_t at = 0; (at = literal.find("\\E", at)) != std::string::npos; at += 7) {
-    literal.replace(at, 2, "\\E\\\\E\\Q");
+  std::string literal;
+  for (const char c : pattern.string("String")) {
+    const bool plain = static_cast<unsigned char>(c) >= 0x80 || std::isalnum(c) != 0;
+    if (!plain) literal += '\\';
+    literal += c;
   }
-  return "\\Q" + literal + "\\E";
+  return literal;
 }
 
 void read_pre_tokenizer(const JsonFields& file, BpeSpec& spec) {
