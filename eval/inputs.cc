@@ -25,7 +25,6 @@ using model::CacheMode;
 
 constexpr std::array<std::string_view, 1> kTasks{"ppl"};
 constexpr std::array<std::string_view, 2> kBackends{"cpu", "cuda"};
-constexpr std::array<std::string_view, 2> kFormats{"text", "wikitext-raw"};
 constexpr std::array<std::string_view, 2> kNonFinite{"refuse", "propagate"};
 
 void check_backend(const std::string& backend, const std::vector<Descriptor>& schemes) {
@@ -148,8 +147,7 @@ po::options_description eval_options() {
   add("model", text(), "Hugging Face folder or .gguf file");
   add("task", text()->default_value("ppl"), "what is measured: ppl");
   add("data", text(), "text file, UTF-8");
-  add("format", text()->default_value("text"),
-      "text: the bytes of the file; wikitext-raw: rows of wiki.test.raw joined as GPTQ does");
+  add("format", text()->default_value("text"), kTextFormatsHelp);
   add("scheme", list(), "scheme descriptor, sweeps allowed: kivi:k{2,4}v{2,4}; may be repeated");
   add("mode", list(),
       "cache modes: streamed (default), all, and with --context prefill-exact, context-exact");
@@ -181,7 +179,7 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   const std::string model_path = options.required("model");
   const std::string data_path = options.required("data");
   options.choice("task", kTasks);
-  const std::string format = options.choice("format", kFormats);
+  const std::string format = options.choice("format", kTextFormats);
   const std::string backend = options.choice("backend", kBackends);
   const std::string nonfinite = options.choice("nonfinite", kNonFinite);
   in.nonfinite = nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate;
@@ -214,15 +212,7 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
 
   const auto tokenizer = model::Tokenizer::open(model_path);
   in.cut.bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
-  try {
-    in.tokens = tokenizer->encode(text, true, false);
-  } catch (const Error& error) {
-    throw Error(error.exit(), fmt::format("{}: {}", data_path, error.what()));
-  }
-  for (const int32_t id : in.tokens)
-    if (id < 0 || id >= config.vocab)
-      throw environment_error(fmt::format("{}: the tokenizer gives id {}, the model has {}",
-                                          model_path, id, config.vocab));
+  in.tokens = token_ids(*tokenizer, text, data_path, model_path, config.vocab);
   const int64_t count = static_cast<int64_t>(in.tokens.size());
   const int64_t available = count / in.cut.length;
   if (const int64_t least = least_windows(in.cut.protocol); available < least)

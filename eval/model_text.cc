@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 
 #include "eval/files.h"
 #include "eval/text.h"
@@ -13,19 +12,12 @@
 namespace kvx::eval {
 namespace po = boost::program_options;
 
-namespace {
-
-constexpr std::array<std::string_view, 2> kFormats{"text", "wikitext-raw"};
-
-}  // namespace
-
 void add_model_text_options(po::options_description& options) {
   const auto text = [] { return po::value<std::string>()->value_name("X"); };
   auto add = options.add_options();
   add("model", text(), "Hugging Face folder or .gguf file");
   add("data", text(), "text file, UTF-8");
-  add("format", text()->default_value("text"),
-      "text: the bytes of the file; wikitext-raw: rows of wiki.test.raw joined as GPTQ does");
+  add("format", text()->default_value("text"), kTextFormatsHelp);
   add("tokens", text(), "tokens from the start of the text (default: all, to the model's longest)");
   add("threads", text()->default_value("0"),
       "threads; 0: as many as OpenMP says; results do not depend on it");
@@ -34,7 +26,7 @@ void add_model_text_options(po::options_description& options) {
 ModelText read_model_text(const Options& options, int64_t longest) {
   const std::string model_path = options.required("model");
   const std::string data_path = options.required("data");
-  const std::string format = options.choice("format", kFormats);
+  const std::string format = options.choice("format", kTextFormats);
   ModelText in;
   in.threads = static_cast<int>(options.integer("threads", 0, 4096));
   const int64_t wanted = options.has("tokens") ? options.integer("tokens", 1, int64_t{1} << 24) : 0;
@@ -46,20 +38,12 @@ ModelText read_model_text(const Options& options, int64_t longest) {
   if (wanted > longest)
     throw usage_error(fmt::format("--tokens {}: {} has {} positions", wanted, model_path, longest));
   const auto tokenizer = model::Tokenizer::open(model_path);
-  try {
-    in.tokens = tokenizer->encode(text, true, false);
-  } catch (const Error& error) {
-    throw Error(error.exit(), fmt::format("{}: {}", data_path, error.what()));
-  }
+  in.tokens = token_ids(*tokenizer, text, data_path, model_path, config.vocab);
   const auto count = static_cast<int64_t>(in.tokens.size());
   if (count == 0) throw environment_error(fmt::format("{}: no tokens", data_path));
   if (wanted > count)
     throw usage_error(fmt::format("--tokens {}: {} has {}", wanted, data_path, count));
   in.tokens.resize(static_cast<size_t>(wanted > 0 ? wanted : std::min(count, longest)));
-  for (const int32_t id : in.tokens)
-    if (id < 0 || id >= config.vocab)
-      throw environment_error(fmt::format("{}: the tokenizer gives id {}, the model has {}",
-                                          model_path, id, config.vocab));
   in.identity = {{"model_sha256", in.checkpoint->sha256()},
                  {"tokenizer_sha256", tokenizer->sha256()},
                  {"text_sha256", sha256_hex(text)},

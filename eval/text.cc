@@ -1,5 +1,9 @@
 #include "eval/text.h"
 
+#include <fmt/core.h>
+
+#include "sim/api/error.h"
+
 namespace kvx::eval {
 
 std::string wikitext_rows_joined(std::string_view raw) {
@@ -14,6 +18,22 @@ std::string wikitext_rows_joined(std::string_view raw) {
     begin = end;
   }
   return text;
+}
+
+std::vector<int32_t> token_ids(const model::Tokenizer& tokenizer, std::string_view text,
+                               const std::string& data_path, const std::string& model_path,
+                               int64_t vocab) {
+  std::vector<int32_t> ids;
+  try {
+    ids = tokenizer.encode(text, true, false);
+  } catch (const Error& error) {
+    throw Error(error.exit(), fmt::format("{}: {}", data_path, error.what()));
+  }
+  for (const int32_t id : ids)
+    if (id < 0 || id >= vocab)
+      throw environment_error(
+          fmt::format("{}: the tokenizer gives id {}, the model has {}", model_path, id, vocab));
+  return ids;
 }
 
 }  // namespace kvx::eval

@@ -1,8 +1,13 @@
-// The text that perplexity is measured on.
+// The text that a model is run on.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "sim/model/tokenizer.h"
 
 namespace kvx::eval {
 
@@ -11,5 +16,17 @@ namespace kvx::eval {
 // "\n\n". wiki.test.raw gives 1,296,370 bytes, SHA-256
 // 696cca6b65a171b0a358a4be6732cdfdf2dd6164a32e20fd70e3c13fc4dfae83.
 std::string wikitext_rows_joined(std::string_view raw);
+
+// Choices of --format, and what its help says.
+inline constexpr std::array<std::string_view, 2> kTextFormats{"text", "wikitext-raw"};
+inline constexpr const char* kTextFormatsHelp =
+    "text: the bytes of the file; wikitext-raw: rows of wiki.test.raw joined as GPTQ does";
+
+// Ids of `text`, which came from the file at `data_path`, a BOS in front where the model's files
+// ask for one. Throws an environment Error naming the file, or the model's path for an id that is
+// not below `vocab`.
+std::vector<int32_t> token_ids(const model::Tokenizer& tokenizer, std::string_view text,
+                               const std::string& data_path, const std::string& model_path,
+                               int64_t vocab);
 
 }  // namespace kvx::eval

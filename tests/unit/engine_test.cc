@@ -336,17 +336,6 @@ TEST_P(EngineModeTest, ThreadsAndBatchChangeNothing) {
   }
 }
 
-TEST_P(EngineStreamedTest, OnePassEqualsTokenByToken) {
-  const Model& model = small_model().model();
-  const int64_t vocab = model.config().vocab;
-  const Tokens tokens = some_tokens(300, 5, vocab);
-  Engine engine(model, scheme(GetParam()), CacheMode::kStreamed, 2);
-  const Logits one_pass = run_batch(engine, {tokens}, vocab)[0];
-  for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{1}, {13, 1, 64, 100}, {128}})
-    expect_same_bits(run_chunks(engine, tokens, sizes, vocab), one_pass,
-                     "chunks of " + std::to_string(sizes[0]));
-}
-
 // The cache's own attend, called token by token, gives the attention output of the pass.
 TEST_P(EngineStreamedTest, OnePassEqualsAppendAndAttendOfTheCache) {
   const Model& model = small_model().model();
@@ -404,35 +393,6 @@ TEST(EngineTest, SchemesChangeTheLogits) {
   // Nothing is sealed for the first 32 queries but V and K are rounded to fp16, later everything
   // older is coded.
   EXPECT_NE(a, b);
-}
-
-TEST(EngineTest, ExactChunksReadNothingFromTheCache) {
-  const Model& model = small_model().model();
-  const int64_t vocab = model.config().vocab;
-  const Tokens tokens = some_tokens(150, 9, vocab);
-  Engine base(model, scheme("fp:f32"), CacheMode::kStreamed, 2);
-  Engine coded(model, scheme("int:k2v2"), CacheMode::kContextExact, 2);
-  const Logits expected = run_batch(base, {tokens}, vocab)[0];
-  const SeqId seq = coded.open();
-  Logits exact;
-  const Chunk chunk{seq, tokens, true, true};
-  coded.forward({&chunk, 1}, [&](int64_t, int64_t rows, const float* logits) {
-    exact.insert(exact.end(), logits, logits + rows * vocab);
-  });
-  expect_same_bits(exact, expected, "exact chunk");
-  // What follows reads the cache, and a fork of the context continues with the same bits.
-  const SeqId other = coded.fork(seq);
-  const Tokens question = some_tokens(9, 10, vocab);
-  std::vector<Logits> answers;
-  for (const SeqId s : {seq, other}) {
-    const Chunk next{s, question, false, false};
-    Logits row;
-    coded.forward({&next, 1}, [&](int64_t, int64_t rows, const float* logits) {
-      row.insert(row.end(), logits, logits + rows * vocab);
-    });
-    answers.push_back(row);
-  }
-  expect_same_bits(answers[0], answers[1], "fork");
 }
 
 TEST(EngineTest, GivesOnlyTheWantedRows) {
