@@ -30,10 +30,17 @@ int main(int argc, char** argv) {
   for (const DType type : {DType::kF16, DType::kQ8_0, DType::kQ4_1})
     kvx::test::write_tiny_gguf(out / "gguf" / (std::string("seed-") + kvx::model::dtype_name(type)),
                                spec, type);
+  for (const char* name : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    kvx::test::TinyModelSpec other = spec;
+    other.architecture = name;
+    write_file(out / "config" / name, kvx::test::tiny_config_json(other));
+    kvx::test::write_tiny_gguf(out / "gguf" / name, other, DType::kQ5_1);
+  }
   for (const kvx::Alias& alias : kvx::aliases())
     write_file(out / "descriptor" / alias.name, std::string(alias.descriptor));
   int index = 0;
-  for (const char* text : {"int:k{2,3,8}v{4,{5,6}},g16,kaxis=channel,sym",
-                           "kivi@1:k4v2,g64,r0,profile=paper", "kivi2:g64"})
+  for (const char* text :
+       {"int:k{2,3,8}v{4,{5,6}},g16,kaxis=channel,sym", "kivi@1:k4v2,g64,r0,profile=paper",
+        "kivi2:g64", "fp8:e4m3,scale=head,cal=#0123456789abcdef", "ggml:{q8_0,q5_1}"})
     write_file(out / "descriptor" / ("text" + std::to_string(index++)), text);
 }
