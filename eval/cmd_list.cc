@@ -64,13 +64,17 @@ std::string list_text() {
     text += fmt::format("\n  {}  version {}, reference{}  {}{}\n", scheme.name, scheme.version,
                         gpu::has_kernel(scheme.name) ? " and cuda" : "", scheme.summary,
                         scheme.paper == "-" ? "" : fmt::format(" ({})", scheme.paper));
+    std::vector<std::vector<std::string>> rows;
     for (const KeySpec& key : scheme.keys)
-      text +=
-          fmt::format("    {:8} {:12} {:14} {}\n", key.name, allowed(key), standing(key), key.doc);
+      rows.push_back(
+          {fmt::format("    {}", key.name), allowed(key), standing(key), std::string(key.doc)});
+    text += align_columns(rows, 4);
   }
   text += "\naliases\n\n";
+  std::vector<std::vector<std::string>> rows;
   for (const Alias& alias : aliases())
-    text += fmt::format("  {:8} {}\n", alias.name, alias.descriptor);
+    rows.push_back({fmt::format("  {}", alias.name), std::string(alias.descriptor)});
+  text += align_columns(rows, 2);
   text += "\ncache modes\n\n";
   for (const auto& [name, doc] : kModes) text += fmt::format("  {:14} {}\n", name, doc);
   return text + fmt::format(
