@@ -11,7 +11,7 @@ target_compile_definitions(num_accuracy_dense_test PRIVATE KVX_STRIDE=61)
 kvx_test(num_domain_test LABEL slow DEPS kvx_num Eigen3::Eigen SOURCES slow/num_domain_test.cc)
 
 # Hashes of results, and their equality between compilers, optimisation levels and instruction sets.
-add_executable(kvx_hash_vectors hash/vectors.cc hash/engine.cc)
+add_executable(kvx_hash_vectors hash/vectors.cc hash/caches.cc hash/engine.cc)
 target_link_libraries(kvx_hash_vectors PRIVATE kvx_num kvx_gen kvx_model kvx_ref kvx_tiny_model)
 find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
 add_test(NAME hash.cross_build

@@ -73,7 +73,8 @@ void decode(benchmark::State& state, const std::string& text) {
 int main(int argc, char** argv) {
   benchmark::RegisterBenchmark("memcpy", copy)->Unit(benchmark::kMillisecond);
   for (const char* text : {"fp:f32", "fp:f16", "fp:bf16", "int:k8v8", "int:k4v4", "int:k4v4,sym",
-                           "int:k4v4,kaxis=channel", "kivi:k4v4", "kivi:k2v2"}) {
+                           "int:k4v4,kaxis=channel", "kivi:k4v4", "kivi:k2v2", "fp8:e4m3",
+                           "fp8:e4m3,scale=token", "ggml:q8_0", "ggml:q5_1", "ggml:q4_0"}) {
     benchmark::RegisterBenchmark((std::string("encode/") + text).c_str(), encode, text)
         ->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark((std::string("decode/") + text).c_str(), decode, text)

@@ -17,6 +17,7 @@
 #include "sim/num/pack.h"
 #include "sim/num/reduce.h"
 #include "sim/num/rope.h"
+#include "tests/hash/caches.h"
 #include "tests/hash/engine.h"
 #include "tests/hash/report.h"
 
@@ -280,6 +281,7 @@ int main(int argc, char** argv) {
   hash::inputs(report);
   hash::formats(report);
   hash::vectorised(report);
+  hash::caches(report);
   hash::seeded_models(report);
   report.total();
   hash::stories(report);

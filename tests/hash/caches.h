@@ -1,0 +1,10 @@
+// Hashes of what every scheme stores and reads.
+#pragma once
+
+#include "tests/hash/report.h"
+
+namespace kvx::hash {
+
+void caches(Report& report);
+
+}  // namespace kvx::hash
