@@ -7,6 +7,7 @@ Needs tokenizers and sentencepiece. Training is not repeatable to the byte: afte
 """
 
 import argparse
+import io
 import json
 import struct
 import subprocess
@@ -106,8 +107,11 @@ def sentencepieces(path: Path, lines: list[str], **options) -> Path:
     corpus = ["".join(c if c in common else " " for c in text) for text in corpus]
     defaults = dict(vocab_size=1500, character_coverage=1.0, hard_vocab_limit=False, num_threads=1, minloglevel=2,
                     max_sentence_length=20000)
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus), model_prefix=str(path), **(defaults | options))
-    return path.with_suffix(".model")
+    model = io.BytesIO()  # a path would be written into the model
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus), model_writer=model, **(defaults | options))
+    file = path.with_suffix(".model")
+    file.write_bytes(model.getvalue())
+    return file
 
 
 # Families by name: what the trainer is told.
