@@ -10,9 +10,9 @@ kvx_test(model_sweep LABEL quick DEPS kvx_tiny_model SOURCES unit/model_sweep_te
 # Lines of text that tokenizers are compared on, and upstream's ids of them.
 add_library(kvx_text_lines STATIC support/text_lines.cc)
 target_link_libraries(kvx_text_lines PUBLIC kvx_files PRIVATE kvx_gen)
-kvx_test(model_tokenizer LABEL quick DEPS kvx_tiny_model kvx_text_lines nlohmann_json::nlohmann_json
+kvx_test(model_tokenizer LABEL slow DEPS kvx_tiny_model kvx_text_lines nlohmann_json::nlohmann_json
   SOURCES unit/model_tokenizer_test.cc)
-kvx_test(model_token_ids LABEL quick DEPS kvx_tiny_model kvx_text_lines nlohmann_json::nlohmann_json kvx_sentencepiece
+kvx_test(model_token_ids LABEL slow DEPS kvx_tiny_model kvx_text_lines nlohmann_json::nlohmann_json kvx_sentencepiece
   SOURCES unit/model_token_ids_test.cc)
 target_compile_definitions(model_token_ids PRIVATE KVX_TOKEN_IDS="${CMAKE_CURRENT_SOURCE_DIR}/oracle/token_ids.txt")
 
