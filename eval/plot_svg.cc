@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <utility>
 
 #include "eval/text_table.h"
 
@@ -71,6 +72,26 @@ const char* family_color(const std::string& label, std::vector<std::string>& fam
   auto found = std::find(families.begin(), families.end(), family);
   if (found == families.end()) found = families.insert(families.end(), family);
   return kColors[static_cast<size_t>(found - families.begin()) % kColors.size()];
+}
+
+SvgLabels svg_labels(const std::vector<LabelledPoint>& points, const Box& frame,
+                     std::vector<Obstacle> obstacles, std::vector<std::string>& families) {
+  SvgLabels svg;
+  const std::vector<PlacedLabel> labels = place_labels(points, frame, std::move(obstacles));
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const Box& box = labels[i].box;
+    if (labels[i].leader)
+      svg.leaders += fmt::format(
+          "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"l\"/>\n",
+          points[i].x, points[i].y, std::clamp(points[i].x, box.x, box.x + box.width),
+          box.y + box.height / 2);
+    svg.names += fmt::format(
+        "<text x=\"{:.1f}\" y=\"{:.1f}\" textLength=\"{:.1f}\" lengthAdjust=\"spacingAndGlyphs\" "
+        "fill=\"{}\">{}</text>\n",
+        box.x, box.y + 10.5, box.width, family_color(points[i].label, families),
+        svg_escape(points[i].label));
+  }
+  return svg;
 }
 
 }  // namespace kvx::eval

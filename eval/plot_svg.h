@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/plot_labels.h"
 #include "eval/summary.h"
 
 namespace kvx::eval {
@@ -18,5 +19,13 @@ std::string svg_title(const Summary& summary, const std::string& what, double le
 
 // Schemes of one name share a colour, given in the order in which `families` meets them.
 const char* family_color(const std::string& label, std::vector<std::string>& families);
+
+// The names of points: lines to those that stand apart from their point, and the texts.
+struct SvgLabels {
+  std::string leaders, names;
+};
+// Placed by place_labels, each in the colour of its family.
+SvgLabels svg_labels(const std::vector<LabelledPoint>& points, const Box& frame,
+                     std::vector<Obstacle> obstacles, std::vector<std::string>& families);
 
 }  // namespace kvx::eval

@@ -2,12 +2,11 @@
 // base's at the left, mean divergence at the right. Same summary, same bytes.
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 #include "eval/plot_axis.h"
-#include "eval/plot_labels.h"
 #include "eval/plot_svg.h"
 #include "eval/summary.h"
 
@@ -44,7 +43,7 @@ std::string grid(const Panel& panel, const Axis& x, const Axis& y) {
 // The lines of all schemes, each named at its end.
 std::string lines(const Panel& panel, const ModeSummary& mode, const Axis& x, const Axis& y,
                   std::vector<std::string>& families) {
-  std::string curves, names;
+  std::string curves;
   std::vector<LabelledPoint> ends;
   std::vector<Obstacle> obstacles;
   for (const SchemeRow& row : mode.rows) {
@@ -70,22 +69,10 @@ std::string lines(const Panel& panel, const ModeSummary& mode, const Axis& x, co
              curves;
     ends.push_back(std::move(end));
   }
-  const std::vector<PlacedLabel> labels =
-      place_labels(ends, {panel.x + 2, panel.y + 2, kPlotWidth - 4, kPlotHeight - 4}, obstacles);
-  for (size_t i = 0; i < labels.size(); ++i) {
-    const Box& box = labels[i].box;
-    if (labels[i].leader)
-      curves += fmt::format(
-          "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"l\"/>\n",
-          ends[i].x, ends[i].y, std::clamp(ends[i].x, box.x, box.x + box.width),
-          box.y + box.height / 2);
-    names += fmt::format(
-        "<text x=\"{:.1f}\" y=\"{:.1f}\" textLength=\"{:.1f}\" lengthAdjust=\"spacingAndGlyphs\" "
-        "fill=\"{}\">{}</text>\n",
-        box.x, box.y + 10.5, box.width, family_color(ends[i].label, families),
-        svg_escape(ends[i].label));
-  }
-  return curves + names;
+  const SvgLabels labels =
+      svg_labels(ends, {panel.x + 2, panel.y + 2, kPlotWidth - 4, kPlotHeight - 4},
+                 std::move(obstacles), families);
+  return curves + labels.leaders + labels.names;
 }
 
 std::string draw(const Panel& panel, const ModeSummary& mode, double length,

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "eval/plot_axis.h"
-#include "eval/plot_labels.h"
 #include "eval/plot_svg.h"
 #include "eval/summary.h"
 
@@ -92,7 +92,7 @@ std::string base_line(const Panel& panel, const Axis& y, std::vector<Obstacle>& 
 // Bars, dots and names.
 std::string dots(const Panel& panel, const Axis& x, const Axis& y, std::vector<Obstacle> obstacles,
                  std::vector<std::string>& families) {
-  std::string bars, marks, names;
+  std::string bars, marks;
   std::vector<LabelledPoint> labelled;
   for (const Point& point : panel.points) {
     const bool beyond = point.value > panel.cap;
@@ -121,22 +121,10 @@ std::string dots(const Panel& panel, const Axis& x, const Axis& y, std::vector<O
                           "class=\"d\"><title>{}</title></circle>\n",
                           at_x, at_y, color, title);
   }
-  const std::vector<PlacedLabel> labels = place_labels(
-      labelled, {panel.x + 2, panel.y + 2, kPlotWidth - 4, kPlotHeight - 4}, std::move(obstacles));
-  for (size_t i = 0; i < labels.size(); ++i) {
-    const Box& box = labels[i].box;
-    if (labels[i].leader)
-      bars += fmt::format(
-          "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"l\"/>\n",
-          labelled[i].x, labelled[i].y, std::clamp(labelled[i].x, box.x, box.x + box.width),
-          box.y + box.height / 2);
-    names += fmt::format(
-        "<text x=\"{:.1f}\" y=\"{:.1f}\" textLength=\"{:.1f}\" lengthAdjust=\"spacingAndGlyphs\" "
-        "fill=\"{}\">{}</text>\n",
-        box.x, box.y + 10.5, box.width, family_color(labelled[i].label, families),
-        svg_escape(labelled[i].label));
-  }
-  return bars + marks + names;
+  const SvgLabels labels =
+      svg_labels(labelled, {panel.x + 2, panel.y + 2, kPlotWidth - 4, kPlotHeight - 4},
+                 std::move(obstacles), families);
+  return bars + labels.leaders + marks + labels.names;
 }
 
 std::string draw(const Panel& panel, std::vector<std::string>& families) {

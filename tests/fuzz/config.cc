@@ -1,10 +1,10 @@
 // The input is the config.json of a folder with the weights of a small Llama.
 #include "tests/fuzz/folder.h"
-#include "tests/fuzz/seeds.h"
 #include "tests/fuzz/use_model.h"
+#include "tests/support/tiny_model.h"
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  kvx::test::write_tiny_model(kvx::fuzz::folder().path(), kvx::fuzz::smallest_model());
+  kvx::test::write_tiny_model(kvx::fuzz::folder().path(), kvx::test::smallest_tiny_model());
   return 0;
 }
 

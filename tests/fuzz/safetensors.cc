@@ -1,11 +1,11 @@
 // The input is the model.safetensors of a small Llama.
 #include "tests/fuzz/folder.h"
-#include "tests/fuzz/seeds.h"
 #include "tests/fuzz/use_model.h"
+#include "tests/support/tiny_model.h"
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   kvx::test::write_file(kvx::fuzz::folder() / "config.json",
-                        kvx::test::tiny_config_json(kvx::fuzz::smallest_model()));
+                        kvx::test::tiny_config_json(kvx::test::smallest_tiny_model()));
   return 0;
 }
 

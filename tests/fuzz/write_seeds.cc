@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "sim/api/schema.h"
-#include "tests/fuzz/seeds.h"
+#include "tests/support/tiny_model.h"
 
 using kvx::test::write_file;
 namespace fs = std::filesystem;
@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   for (const char* target :
        {"gguf", "safetensors", "config", "tokenizer_json", "tokenizer_model", "descriptor"})
     fs::create_directories(out / target);
-  const kvx::test::TinyModelSpec spec = kvx::fuzz::smallest_model();
+  const kvx::test::TinyModelSpec spec = kvx::test::smallest_tiny_model();
   const kvx::test::TempDir folder;
   kvx::test::write_tiny_model(folder.path(), spec);
   const auto overwrite = fs::copy_options::overwrite_existing;

@@ -107,6 +107,19 @@ std::string gguf_name(const std::string& name) {
 
 }  // namespace
 
+TinyModelSpec smallest_tiny_model() {
+  TinyModelSpec spec;
+  spec.hidden = 32;
+  spec.layers = 1;
+  spec.heads = 2;
+  spec.kv_heads = 1;
+  spec.head_dim = 16;
+  spec.ffn = 32;
+  spec.vocab = 260;
+  spec.dtype = DType::kF16;
+  return spec;
+}
+
 std::vector<TinyTensor> tiny_tensors(const TinyModelSpec& spec) {
   const int64_t q = spec.heads * spec.head_dim;
   const int64_t kv = spec.kv_heads * spec.head_dim;

@@ -35,6 +35,9 @@ struct TinyModelSpec {
   bool has_qk_norm() const { return architecture == "Qwen3ForCausalLM"; }
 };
 
+// One layer, F16: for tests that read every byte of it.
+TinyModelSpec smallest_tiny_model();
+
 struct TinyTensor {
   std::string name;  // Hugging Face's
   int64_t rows;

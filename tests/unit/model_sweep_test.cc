@@ -25,22 +25,9 @@ using model::Tokenizer;
 using test::TempDir;
 using test::TinyModelSpec;
 
-TinyModelSpec smallest() {
-  TinyModelSpec spec;
-  spec.hidden = 32;
-  spec.layers = 1;
-  spec.heads = 2;
-  spec.kv_heads = 1;
-  spec.head_dim = 16;
-  spec.ffn = 32;
-  spec.vocab = 260;
-  spec.dtype = DType::kF16;
-  return spec;
-}
-
 // With everything that a Llama does not have.
 TinyModelSpec smallest_qwen3() {
-  TinyModelSpec spec = smallest();
+  TinyModelSpec spec = test::smallest_tiny_model();
   spec.architecture = "Qwen3ForCausalLM";
   spec.attention_bias = true;
   spec.rope_scaling = {.rule = num::RopeScaling::Rule::kLinear, .factor = 2};
@@ -132,16 +119,19 @@ class GgufSweep : public testing::TestWithParam<DType> {};
 TEST_P(GgufSweep, Truncations) {
   const TempDir dir;
   const std::string path = dir / "tiny.gguf";
-  test::write_tiny_gguf(path, smallest(), GetParam());
+  test::write_tiny_gguf(path, test::smallest_tiny_model(), GetParam());
   // The last bytes may be padding.
-  EXPECT_LE(truncations(path, path, header_size(smallest()) + 2000, use_checkpoint).accepted, 31);
+  EXPECT_LE(truncations(path, path, header_size(test::smallest_tiny_model()) + 2000, use_checkpoint)
+                .accepted,
+            31);
 }
 
 TEST_P(GgufSweep, Flips) {
   const TempDir dir;
   const std::string path = dir / "tiny.gguf";
-  test::write_tiny_gguf(path, smallest(), GetParam());
-  const Outcome outcome = flips(path, path, header_size(smallest()) + 1500, 3, use_checkpoint);
+  test::write_tiny_gguf(path, test::smallest_tiny_model(), GetParam());
+  const Outcome outcome =
+      flips(path, path, header_size(test::smallest_tiny_model()) + 1500, 3, use_checkpoint);
   EXPECT_GT(outcome.refused, 100);
   EXPECT_GT(outcome.accepted, 100);  // token texts may be anything
 }
@@ -160,14 +150,14 @@ TEST(GgufSweepOfQwen3, TruncationsAndFlips) {
 TEST(GgufTokenizerSweep, TruncationsAndFlips) {
   const TempDir dir;
   const std::string path = dir / "tiny.gguf";
-  test::write_file(path, test::tiny_gguf_metadata(smallest()).file());
+  test::write_file(path, test::tiny_gguf_metadata(test::smallest_tiny_model()).file());
   EXPECT_LE(truncations(path, path, ~size_t{0}, use_tokenizer).accepted, 31);
   EXPECT_GT(flips(path, path, ~size_t{0}, 3, use_tokenizer).refused, 100);
 }
 
 TEST(SafetensorsSweep, TruncationsAndFlips) {
   const TempDir dir;
-  test::write_tiny_model(dir.path(), smallest());
+  test::write_tiny_model(dir.path(), test::smallest_tiny_model());
   const std::string path = dir.path().string();
   EXPECT_EQ(truncations(path, dir / "model.safetensors", 2000, use_checkpoint).accepted, 0);
   EXPECT_GT(flips(path, dir / "model.safetensors", 2000, 1, use_checkpoint).refused, 1000);
@@ -175,7 +165,7 @@ TEST(SafetensorsSweep, TruncationsAndFlips) {
 
 TEST(ConfigSweep, TruncationsAndFlips) {
   const TempDir dir;
-  test::write_tiny_model(dir.path(), smallest());
+  test::write_tiny_model(dir.path(), test::smallest_tiny_model());
   const std::string path = dir.path().string();
   // Only the final line end can be missed.
   EXPECT_LE(truncations(path, dir / "config.json", ~size_t{0}, use_checkpoint).accepted, 1);
@@ -195,7 +185,7 @@ TEST(ConfigSweepOfScaledQwen3, TruncationsAndFlips) {
 
 TEST(TokenizerJsonSweep, TruncationsAndFlips) {
   const TempDir dir;
-  test::write_tiny_model(dir.path(), smallest());
+  test::write_tiny_model(dir.path(), test::smallest_tiny_model());
   const std::string path = dir.path().string();
   EXPECT_EQ(truncations(path, dir / "tokenizer.json", 1500, use_tokenizer).accepted, 0);
   EXPECT_GT(flips(path, dir / "tokenizer.json", ~size_t{0}, 7, use_tokenizer).refused, 100);
