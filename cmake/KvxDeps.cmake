@@ -48,6 +48,7 @@ if(KVX_CUDA)
       set(CMAKE_CUDA_ARCHITECTURES 90a)
     endif()
     enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
     # CMake 3.25 does not know nvcc's option for C++20. The standard is set after the compiler was tried.
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

@@ -97,7 +97,7 @@ std::vector<std::shared_ptr<const TensorFile>> ArtifactStore::named_by(
   return all;
 }
 
-CacheFactory ArtifactStore::factory(const Descriptor& descriptor) const {
+StoredCacheFactory ArtifactStore::factory(const Descriptor& descriptor) const {
   return ref::factory(descriptor, artifacts());
 }
 

@@ -31,7 +31,7 @@ class ArtifactStore {
   Descriptor resolve(const Descriptor& descriptor);
 
   // The reference's caches of a resolved descriptor.
-  CacheFactory factory(const Descriptor& descriptor) const;
+  StoredCacheFactory factory(const Descriptor& descriptor) const;
 
   // What CacheConfig asks for.
   Artifacts artifacts() const;

@@ -119,8 +119,8 @@ BatchShape batch_shape(const TensorFile& file, const std::string& name) {
   return {s[0], s[1], s[2], s[3]};
 }
 
-std::unique_ptr<LayerCache> CacheMaker::operator()(const LayerName& layer,
-                                                   const BatchShape& shape) const {
+std::unique_ptr<StoredCache> CacheMaker::operator()(const LayerName& layer,
+                                                    const BatchShape& shape) const {
   CacheConfig made = config;
   made.shape = {layer.layer, static_cast<int>(shape.kv_heads), static_cast<int>(shape.head_dim)};
   return factory(made);

@@ -35,10 +35,10 @@ BatchShape batch_shape(const TensorFile& file, const std::string& name);
 
 // Makes the cache of one layer of the file.
 struct CacheMaker {
-  CacheFactory factory;
+  StoredCacheFactory factory;
   CacheConfig config;  // but for the shape
 
-  std::unique_ptr<LayerCache> operator()(const LayerName& layer, const BatchShape& shape) const;
+  std::unique_ptr<StoredCache> operator()(const LayerName& layer, const BatchShape& shape) const;
 };
 
 // Canonical tensors of K and V, both [batch, kv heads, tokens, head dim] binary32: those of

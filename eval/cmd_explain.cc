@@ -25,14 +25,14 @@ struct Explained {
   Descriptor scheme;
   CacheConfig config;
   int64_t length;
-  std::unique_ptr<LayerCache> cache;
+  std::unique_ptr<StoredCache> cache;
   std::vector<LayoutEntry> layout;
   std::array<ByteCount, 2> bytes;
   int64_t values;  // of one side
 };
 
-Explained explain(const Descriptor& scheme, const CacheFactory& factory, const CacheConfig& config,
-                  int64_t length) {
+Explained explain(const Descriptor& scheme, const StoredCacheFactory& factory,
+                  const CacheConfig& config, int64_t length) {
   Explained out{scheme, config, length, factory(config), {}, {}, 0};
   out.layout = out.cache->layout(length);
   for (const LayoutEntry& entry : out.layout)

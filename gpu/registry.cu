@@ -1,17 +1,25 @@
 #include <cuda_runtime.h>
 
 #include "gpu/registry.h"
+#include "sim/api/error.h"
 
 namespace kvx::gpu {
 
 bool built() { return true; }
 
+std::string unavailable() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) return std::string("no device: ") + cudaGetErrorString(error);
+  return count > 0 ? "" : "no device";
+}
+
 bool has_kernel(std::string_view) { return false; }
 
 std::string device_report() {
+  if (const std::string reason = unavailable(); !reason.empty()) return reason;
   int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess)
-    return std::string("no device: ") + cudaGetErrorString(error);
+  cudaGetDeviceCount(&count);
   std::string report;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
@@ -22,6 +30,19 @@ std::string device_report() {
               std::to_string(properties.totalGlobalMem >> 20) + " MiB";
   }
   return report;
+}
+
+class DeviceModel {};
+
+std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig&) {
+  throw usage_error("scheme " + std::string(descriptor.name()) + " has no CUDA kernels");
+}
+std::shared_ptr<const DeviceModel> load_model(const model::Checkpoint&) {
+  throw usage_error("there is no CUDA engine");
+}
+std::unique_ptr<model::Transformer> make_engine(std::shared_ptr<const DeviceModel>,
+                                                const Descriptor&, const EngineSettings&) {
+  throw usage_error("there is no CUDA engine");
 }
 
 }  // namespace kvx::gpu

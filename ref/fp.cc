@@ -45,7 +45,7 @@ class FpCoder final : public BlockCoder {
 
 }  // namespace
 
-std::unique_ptr<LayerCache> make_fp(const Descriptor& descriptor, const CacheConfig& config) {
+std::unique_ptr<StoredCache> make_fp(const Descriptor& descriptor, const CacheConfig& config) {
   const std::string type = descriptor.get_word("type");
   Traits traits;
   traits.input = type == "f32"   ? InputType::kF32

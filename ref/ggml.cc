@@ -261,7 +261,7 @@ class GgmlCoder final : public BlockCoder {
 
 }  // namespace
 
-std::unique_ptr<LayerCache> make_ggml(const Descriptor& descriptor, const CacheConfig& config) {
+std::unique_ptr<StoredCache> make_ggml(const Descriptor& descriptor, const CacheConfig& config) {
   const std::string type = descriptor.get_word("type");
   const int dim = config.shape.head_dim;
   if (dim % static_cast<int>(kBlock) != 0) {

@@ -166,7 +166,7 @@ SideScheme make_side(const Descriptor& descriptor, const std::string& side, int 
 
 }  // namespace
 
-std::unique_ptr<LayerCache> make_int(const Descriptor& descriptor, const CacheConfig& config) {
+std::unique_ptr<StoredCache> make_int(const Descriptor& descriptor, const CacheConfig& config) {
   const int dim = config.shape.head_dim;
   return std::make_unique<PrefixCache>(Traits{}, config, make_side(descriptor, "k", dim),
                                        make_side(descriptor, "v", dim));

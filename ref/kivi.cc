@@ -130,7 +130,7 @@ SealRule value_rule(int64_t window, bool before_read) {
 
 }  // namespace
 
-std::unique_ptr<LayerCache> make_kivi(const Descriptor& descriptor, const CacheConfig& config) {
+std::unique_ptr<StoredCache> make_kivi(const Descriptor& descriptor, const CacheConfig& config) {
   const int dim = config.shape.head_dim;
   const auto group = static_cast<int>(descriptor.get_int("g"));
   const int64_t residual = descriptor.get_int("r");

@@ -6,15 +6,15 @@
 
 namespace kvx::ref {
 
-#define KVX_SCHEME(scheme, ...)                                           \
-  std::unique_ptr<LayerCache> make_##scheme(const Descriptor& descriptor, \
-                                            const CacheConfig& config);
+#define KVX_SCHEME(scheme, ...)                                            \
+  std::unique_ptr<StoredCache> make_##scheme(const Descriptor& descriptor, \
+                                             const CacheConfig& config);
 #define KVX_ALIAS(...)
 #include "sim/api/schemes.def"
 #undef KVX_SCHEME
 #undef KVX_ALIAS
 
-std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config) {
+std::unique_ptr<StoredCache> make_cache(const Descriptor& descriptor, const CacheConfig& config) {
 #define KVX_SCHEME(scheme, ...) \
   if (descriptor.name() == #scheme) return make_##scheme(descriptor, config);
 #define KVX_ALIAS(...)
@@ -31,7 +31,7 @@ std::unique_ptr<Calibrator> make_calibrator(const Descriptor& descriptor) {
   throw usage_error("scheme " + std::string(descriptor.name()) + " needs no calibration");
 }
 
-CacheFactory factory(const Descriptor& descriptor, const Artifacts& artifacts) {
+StoredCacheFactory factory(const Descriptor& descriptor, const Artifacts& artifacts) {
   return [descriptor, artifacts](const CacheConfig& config) {
     CacheConfig with = config;
     if (artifacts) with.artifacts = artifacts;

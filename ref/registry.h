@@ -11,11 +11,11 @@ namespace kvx::ref {
 
 // The reference cache of one layer. Throws a usage Error where descriptor and shape do not fit
 // (e.g. a group longer than the head dim).
-std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config);
+std::unique_ptr<StoredCache> make_cache(const Descriptor& descriptor, const CacheConfig& config);
 
 // Same, bound for the engine. `artifacts` finds what the descriptor names, in place of the
 // config's.
-CacheFactory factory(const Descriptor& descriptor, const Artifacts& artifacts = nullptr);
+StoredCacheFactory factory(const Descriptor& descriptor, const Artifacts& artifacts = nullptr);
 
 // What makes the artifact that the descriptor lacks. Throws a usage Error for a scheme, or a
 // setting of it, that is not calibrated.

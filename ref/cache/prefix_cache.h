@@ -52,7 +52,7 @@ struct SideScheme {
 // Image, per side (K, then V): tables, sealed blocks [kv head][block], then exact rows
 // [kv head][token][dim] in the input type, little-endian. No header: descriptor, shape and length
 // are given from outside.
-class PrefixCache final : public LayerCache {
+class PrefixCache final : public StoredCache {
  public:
   PrefixCache(const Traits& traits, const CacheConfig& config, SideScheme k, SideScheme v);
 

@@ -166,10 +166,17 @@ class LayerCache {
   virtual ByteCount used(SeqId seq, Side side) const = 0;
   virtual double nominal_bits(Side side) const = 0;
 
-  // The stored bytes themselves, K then V; as long as `used` says. A fresh cache restored from an
-  // image decodes and attends to the same bits. `restore` throws an environment Error if the bytes'
-  // length is not what the token count asks for.
+  // The stored bytes in the order of the scheme's page, K then V; as long as `used` says.
   virtual std::vector<std::byte> image(SeqId seq) const = 0;
+
+  virtual void export_to(SeqId seq, const Sink& sink) const = 0;
+};
+
+// A cache that also explains its bytes and takes them back: the reference.
+class StoredCache : public LayerCache {
+ public:
+  // A fresh cache restored from an image decodes and attends to the same bits. Throws an
+  // environment Error if the bytes' length is not what the token count asks for.
   virtual SeqId restore(int64_t length, std::span<const std::byte> image) = 0;
 
   // Where each run of bytes of an image of `length` tokens lies, and one sentence on what is sealed
@@ -177,15 +184,15 @@ class LayerCache {
   virtual std::vector<LayoutEntry> layout(int64_t length) const = 0;
   virtual std::string policy(Side side) const = 0;
 
-  virtual void export_to(SeqId seq, const Sink& sink) const = 0;
-  // The way back: a sequence of `length` tokens with this content. Sealed tokens come from codes
-  // and metadata, not from `decoded`; exact ones from `decoded`. Throws an environment Error naming
-  // tensor, place and value where one is missing, has another dtype or shape, or holds what this
-  // scheme cannot after `length` tokens.
+  // The way back of `export_to`: a sequence of `length` tokens with this content. Sealed tokens
+  // come from codes and metadata, not from `decoded`; exact ones from `decoded`. Throws an
+  // environment Error naming tensor, place and value where one is missing, has another dtype or
+  // shape, or holds what this scheme cannot after `length` tokens.
   virtual SeqId import_from(int64_t length, const TensorSource& source) = 0;
 };
 
 // Makes the cache of one layer; the engine gets schemes only through this.
 using CacheFactory = std::function<std::unique_ptr<LayerCache>(const CacheConfig&)>;
+using StoredCacheFactory = std::function<std::unique_ptr<StoredCache>(const CacheConfig&)>;
 
 }  // namespace kvx

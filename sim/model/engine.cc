@@ -48,6 +48,11 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<LayerCache>> caches;
   AttentionPass attention;
   std::function<void(const LayerTap&)> tap;
+  std::vector<int> tapped;  // layers; empty: all
+
+  bool taps(int layer) const {
+    return tap && (tapped.empty() || std::ranges::find(tapped, layer) != tapped.end());
+  }
 
   num::PackedInput packed;
   Buffer x, normed, q, k, v, attended, gate, up, sin, cos, q_pre, k_pre, logits;
@@ -149,7 +154,7 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
     norm(k.get(), rows * c.kv_heads, w.k_norm, k.get());
   }
 
-  const bool keeps_unrotated = tap || cache.traits().keys == KeySpace::kPreRope;
+  const bool keeps_unrotated = taps(layer) || cache.traits().keys == KeySpace::kPreRope;
   if (keeps_unrotated) {
     std::copy_n(q.get(), rows * c.heads * dim, q_pre.reserve(rows * c.heads * dim));
     std::copy_n(k.get(), rows * c.kv_heads * dim, k_pre.reserve(rows * c.kv_heads * dim));
@@ -174,7 +179,7 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   cache.append(k_rows, v_rows, spans);
   const Rows out_rows = dense_rows(attended.reserve(rows * c.heads * dim), rows, heads, dim);
   attention.run(cache, chunks, q_rows, k_rows, v_rows, out_rows);
-  if (tap) {
+  if (taps(layer)) {
     tap({layer, q_rows, k_rows, v_rows, dense_rows<const float>(q_pre.get(), rows, heads, dim),
          dense_rows<const float>(k_pre.get(), rows, kv_heads, dim), out_rows});
   }
@@ -237,7 +242,31 @@ const LayerCache& Engine::cache(int layer) const {
   return *impl_->caches.at(static_cast<size_t>(layer));
 }
 
-void Engine::set_tap(std::function<void(const LayerTap&)> tap) { impl_->tap = std::move(tap); }
+const ModelConfig& Engine::config() const { return impl_->model.config; }
+
+void Engine::set_tap(std::function<void(const LayerTap&)> tap, std::span<const int> layers) {
+  impl_->tap = std::move(tap);
+  impl_->tapped.assign(layers.begin(), layers.end());
+}
+
+std::vector<int32_t> Engine::greedy(std::span<const SeqId> seqs, std::span<const int32_t> tokens,
+                                    int64_t steps) {
+  const size_t vocab = static_cast<size_t>(impl_->model.config.vocab);
+  std::vector<int32_t> fed(tokens.begin(), tokens.end()), choices;
+  for (int64_t step = 0; step < steps; ++step) {
+    std::vector<Chunk> chunks;
+    for (size_t i = 0; i < seqs.size(); ++i)
+      chunks.push_back({.seq = seqs[i], .tokens = std::span(fed).subspan(i, 1)});
+    std::vector<int32_t> next;
+    forward(chunks, [&](int64_t, int64_t count, const float* logits) {
+      for (size_t row = 0; row < static_cast<size_t>(count); ++row)
+        next.push_back(static_cast<int32_t>(num::argmax({logits + row * vocab, vocab})));
+    });
+    fed = std::move(next);
+    choices.insert(choices.end(), fed.begin(), fed.end());
+  }
+  return choices;
+}
 
 void Engine::forward(std::span<const Chunk> chunks, const LogitsSink& sink,
                      std::span<const int64_t> want) {

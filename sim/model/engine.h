@@ -8,14 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "sim/api/cache.h"
 #include "sim/model/checkpoint.h"
+#include "sim/model/transformer.h"
 
 namespace kvx::model {
-
-// What attention reads; printed with every number.
-enum class CacheMode : uint8_t { kAll, kStreamed, kPrefillExact, kContextExact };
-const char* cache_mode_name(CacheMode mode);
 
 // Weights in memory, packed for the matrix product; 16-bit weights stay 16 bits.
 class Model {
@@ -34,57 +30,27 @@ class Model {
   std::unique_ptr<Impl> impl_;
 };
 
-// Tokens of one sequence fed in one pass.
-struct Chunk {
-  SeqId seq = 0;
-  std::span<const int32_t> tokens;
-  bool prompt_end = false;
-  bool exact = false;  // attention of this chunk reads K and V exactly as computed (prefill-exact,
-                       // context-exact); the chunk must start its sequence. What it appends is
-                       // stored as always.
-};
-
-// Rows [first, first + count) of the pass (tokens of all chunks in order), logits [count][vocab].
-using LogitsSink = std::function<void(int64_t first, int64_t count, const float* logits)>;
-
-// Attention of one layer of a pass, tokens of all chunks in order.
-struct LayerTap {
-  int layer;
-  ConstRows q, k, v;       // q and k after rotation
-  ConstRows q_pre, k_pre;  // before rotation
-  ConstRows out;           // [tokens][heads][head dim], before the output projection
-};
-
-class Engine {
+class Engine final : public Transformer {
  public:
   // Mode kAll makes caches without windows; the others keep them. threads: 0 = as OpenMP says.
   Engine(const Model& model, const CacheFactory& factory, CacheMode mode, int threads,
          NonFinite nonfinite = NonFinite::kRefuse);
-  ~Engine();
+  ~Engine() override;
 
-  SeqId open();
-  SeqId fork(SeqId seq);
-  void close(SeqId seq);
-  int64_t length(SeqId seq) const;
-
-  // One forward pass over any mix of chunks, at most one per sequence. Calls `sink` with
-  // consecutive row ranges (of limited size), in order; `want` selects rows whose logits are needed
-  // (empty: all). In mode kAll a sequence is one pass: its chunk must start it.
+  const ModelConfig& config() const override;
+  SeqId open() override;
+  SeqId fork(SeqId seq) override;
+  void close(SeqId seq) override;
+  int64_t length(SeqId seq) const override;
   void forward(std::span<const Chunk> chunks, const LogitsSink& sink,
-               std::span<const int64_t> want = {});
-
-  // Stores rows of K (in the key space of the caches) and V in the cache of one layer as an exact
-  // chunk would that ends the prompt; to be called for every layer before the next pass. So a
-  // context that one engine computed serves others.
-  void append(SeqId seq, int layer, ConstRows k, ConstRows v);
-
-  // During a call of the sink: its rows as they enter the output projection, [count][hidden].
-  const float* hidden() const;
-  // The logits [count][vocab] of such rows: the bits that `forward` gives for them.
-  void project(const float* hidden, int64_t count, float* logits);
-
-  const LayerCache& cache(int layer) const;
-  void set_tap(std::function<void(const LayerTap&)> tap);
+               std::span<const int64_t> want = {}) override;
+  std::vector<int32_t> greedy(std::span<const SeqId> seqs, std::span<const int32_t> tokens,
+                              int64_t steps) override;
+  void append(SeqId seq, int layer, ConstRows k, ConstRows v) override;
+  const float* hidden() const override;
+  void project(const float* hidden, int64_t count, float* logits) override;
+  const LayerCache& cache(int layer) const override;
+  void set_tap(std::function<void(const LayerTap&)> tap, std::span<const int> layers = {}) override;
 
  private:
   struct Impl;

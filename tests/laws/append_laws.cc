@@ -89,7 +89,7 @@ void batch_independence(const Subject& subject) {
 namespace {
 
 // The stored runs of bytes of sealed blocks, by name.
-std::map<std::string, std::vector<std::byte>> sealed_bytes(const LayerCache& cache, SeqId seq) {
+std::map<std::string, std::vector<std::byte>> sealed_bytes(const StoredCache& cache, SeqId seq) {
   const auto image = cache.image(seq);
   std::map<std::string, std::vector<std::byte>> runs;
   for (const LayoutEntry& entry : cache.layout(cache.length(seq))) {

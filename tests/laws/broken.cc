@@ -9,9 +9,9 @@ namespace kvx::laws {
 namespace {
 
 // Does what another cache does.
-class Wrapper : public LayerCache {
+class Wrapper : public StoredCache {
  public:
-  explicit Wrapper(std::unique_ptr<LayerCache> cache) : inner_(std::move(cache)) {}
+  explicit Wrapper(std::unique_ptr<StoredCache> cache) : inner_(std::move(cache)) {}
 
   const Traits& traits() const override { return inner_->traits(); }
   const CacheConfig& config() const override { return inner_->config(); }
@@ -66,7 +66,7 @@ class Wrapper : public LayerCache {
   }
 
  private:
-  std::unique_ptr<LayerCache> inner_;
+  std::unique_ptr<StoredCache> inner_;
 };
 
 struct LongChunksAreSpoilt final : Wrapper {
@@ -152,7 +152,7 @@ struct ImportsOnlyKeys final : Wrapper {
 
 template <class Broken>
 Subject broken(const char* name) {
-  return {name, "int:k4v4", [](Windows windows) -> std::unique_ptr<LayerCache> {
+  return {name, "int:k4v4", [](Windows windows) -> std::unique_ptr<StoredCache> {
             return std::make_unique<Broken>(test::make("int:k4v4", kHeads, kDim, windows));
           }};
 }

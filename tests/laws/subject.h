@@ -31,7 +31,7 @@ inline constexpr Side kSides[] = {Side::kK, Side::kV};
 struct Subject {
   std::string name;  // of the test
   std::string descriptor;
-  std::function<std::unique_ptr<LayerCache>(Windows)> make;
+  std::function<std::unique_ptr<StoredCache>(Windows)> make;
 };
 inline void PrintTo(const Subject& subject, std::ostream* out) { *out << subject.descriptor; }
 
@@ -39,7 +39,7 @@ inline void PrintTo(const Subject& subject, std::ostream* out) { *out << subject
 Subject registered(const std::string& descriptor);
 
 // Makes caches of one choice of windows, drawn for the case.
-using Make = std::function<std::unique_ptr<LayerCache>()>;
+using Make = std::function<std::unique_ptr<StoredCache>()>;
 Make drawn(const Subject& subject);
 
 // Inputs of one random case.

@@ -32,7 +32,7 @@ RULES = {
     ),
     "ref": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*", r"ref/registry\.h", r"ref/{stem}\.h"], []),
     "ref/cache": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*"], []),
-    "gpu": ([r"sim/api/.*", r"gpu/.*"], CUDA),
+    "gpu": ([r"sim/api/.*", r"sim/model/(checkpoint|config|transformer)\.h", r"gpu/.*"], CUDA),
     "eval": (
         [r"sim/.*", r"eval/.*", r"ref/registry\.h", r"gpu/registry\.h"],
         INTRINSICS + POSIX + [r"omp\.h", r"boost/.*", r"fmt/.*", r"nlohmann/.*", r"openssl/.*"],

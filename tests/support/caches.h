@@ -38,9 +38,9 @@ inline Tensor filled(gen::Fill fill, uint64_t seed, uint32_t tensor, int64_t tok
   return result;
 }
 
-inline std::unique_ptr<LayerCache> make(const std::string& descriptor, int kv_heads, int head_dim,
-                                        Windows windows = Windows::kKept,
-                                        NonFinite nonfinite = NonFinite::kRefuse) {
+inline std::unique_ptr<StoredCache> make(const std::string& descriptor, int kv_heads, int head_dim,
+                                         Windows windows = Windows::kKept,
+                                         NonFinite nonfinite = NonFinite::kRefuse) {
   CacheConfig config;
   config.shape = {.layer = 3, .kv_heads = kv_heads, .head_dim = head_dim};
   config.windows = windows;
