@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace kvx {
 
@@ -20,7 +21,7 @@ struct RowsView {
   RowsView slice(int64_t first, int64_t count) const {
     return {data + first * token_stride, count, heads, dim, token_stride, head_stride};
   }
-  operator RowsView<const T>() const {
+  operator RowsView<const T>() const requires(!std::is_const_v<T>) {
     return {data, tokens, heads, dim, token_stride, head_stride};
   }
 };
