@@ -1,1 +1,4 @@
 # Tests of the CUDA side; each is skipped where there is no device.
+if(KVX_HAVE_CUDA)
+  kvx_test(gpu_matmul_test LABEL quick DEPS kvx_gpu kvx_num kvx_gen SOURCES gpu/matmul_test.cc)
+endif()
