@@ -32,17 +32,8 @@ std::string device_report() {
   return report;
 }
 
-class DeviceModel {};
-
 std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig&) {
   throw usage_error("scheme " + std::string(descriptor.name()) + " has no CUDA kernels");
-}
-std::shared_ptr<const DeviceModel> load_model(const model::Checkpoint&) {
-  throw usage_error("there is no CUDA engine");
-}
-std::unique_ptr<model::Transformer> make_engine(std::shared_ptr<const DeviceModel>,
-                                                const Descriptor&, const EngineSettings&) {
-  throw usage_error("there is no CUDA engine");
 }
 
 }  // namespace kvx::gpu
