@@ -53,15 +53,14 @@ SeqId PageTable::open() {
 SeqId PageTable::fork(SeqId seq, int32_t writable, std::vector<PageCopy>& copies) {
   const int32_t length = find(seq).length;
   const int32_t used = pages_for(length);
-  const int32_t shared = std::min(writable / page_tokens_, used);
-  require_pages(used - shared, length);
+  require_pages(pages_to_fork(seq, writable), length);
   const SeqId child = open();
   Sequence& to = find(child);
   const Sequence& from = find(seq);
   to.length = length;
   to.pages.assign(from.pages.begin(), from.pages.begin() + used);
   for (const int32_t page : to.pages) ++users_[static_cast<size_t>(page)];
-  make_private(to, shared, copies);
+  make_private(to, writable / page_tokens_, copies);
   return child;
 }
 
@@ -80,6 +79,10 @@ int32_t PageTable::pages_needed(SeqId seq, int32_t length, int32_t writable) con
     if (users(sequence.pages[static_cast<size_t>(i)]) > 1) ++needed;
   }
   return needed;
+}
+
+int32_t PageTable::pages_to_fork(SeqId seq, int32_t writable) const {
+  return std::max(0, pages_for(find(seq).length) - writable / page_tokens_);
 }
 
 bool PageTable::reserve(SeqId seq, int32_t length, int32_t writable,

@@ -35,15 +35,17 @@ class PageTable {
   int32_t length(SeqId seq) const { return find(seq).length; }
   int32_t slot(SeqId seq) const { return find(seq).slot; }
   std::span<const int32_t> pages(SeqId seq) const { return find(seq).pages; }
-  std::vector<SeqId> sequences() const;
+  std::vector<SeqId> sequences() const;  // open ones
+  int32_t open_sequences() const { return static_cast<int32_t>(sequences_.size()); }
 
   // Gives the sequence pages for `length` tokens, those that hold tokens from `writable` on to
   // itself alone; `copies` receives the contents to be copied. Whether its pages changed. Throws an
   // environment Error naming what was needed and free and the batch that fits; then nothing has
   // changed.
   bool reserve(SeqId seq, int32_t length, int32_t writable, std::vector<PageCopy>& copies);
-  // Free pages that this would take.
+  // Free pages that `reserve`, or `fork`, would take.
   int32_t pages_needed(SeqId seq, int32_t length, int32_t writable) const;
+  int32_t pages_to_fork(SeqId seq, int32_t writable) const;
 
   // At most what is reserved. A shorter sequence gives back the pages that it no longer needs.
   void set_length(SeqId seq, int32_t length);

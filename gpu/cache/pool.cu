@@ -139,6 +139,10 @@ int32_t CachePool::pages_needed(SeqId seq, int32_t length) const {
   return table_.pages_needed(seq, length, sealed_everywhere(table_.length(seq)));
 }
 
+int32_t CachePool::pages_to_fork(SeqId seq) const {
+  return table_.pages_to_fork(seq, sealed_everywhere(length(seq)));
+}
+
 void CachePool::reserve(SeqId seq, int32_t length, cudaStream_t stream) {
   std::vector<PageCopy> copies;
   if (!table_.reserve(seq, length, sealed_everywhere(table_.length(seq)), copies)) return;

@@ -33,6 +33,7 @@ class CachePool {
   const CacheConfig& config(int layer) const { return configs_[static_cast<size_t>(layer)]; }
   const SchemeKernels& kernels(int layer) const { return *kernels_[static_cast<size_t>(layer)]; }
   SideView view(int layer, Side side) const;
+  const CacheShape& shape() const { return plan_.shape; }
   const PoolLimits& limits() const { return limits_; }
 
   // Sequences. `fork` shares complete pages that are sealed in all layers and copies the others and
@@ -49,8 +50,9 @@ class CachePool {
   // sequence's alone. Throws an environment Error where no page or room is left, naming what was
   // needed and free and the batch that fits.
   void reserve(SeqId seq, int32_t length, cudaStream_t stream);
-  // Free pages that this would take.
+  // Free pages that `reserve`, or `fork`, would take.
   int32_t pages_needed(SeqId seq, int32_t length) const;
+  int32_t pages_to_fork(SeqId seq) const;
   // Tokens were appended in all layers; or dropped (LayerCache::truncate).
   void set_length(SeqId seq, int32_t length) { table_.set_length(seq, length); }
 

@@ -16,6 +16,7 @@ struct PoolLimits {
   int32_t sequences = 1;  // open at a time
   int32_t tokens = 0;     // of the longest sequence
   int32_t pages = 0;      // of all sequences; 0: enough for `sequences` of `tokens` each
+  bool operator==(const PoolLimits&) const = default;
 };
 
 // K and V of one layer.
