@@ -14,7 +14,15 @@ std::string unavailable() {
   return count > 0 ? "" : "no device";
 }
 
-bool has_kernel(std::string_view) { return false; }
+bool has_kernel(std::string_view scheme) {
+#define KVX_SCHEME(name, ...) \
+  if (scheme == #name) return true;
+#define KVX_ALIAS(...)
+#include "sim/api/schemes.def"
+#undef KVX_SCHEME
+#undef KVX_ALIAS
+  return false;
+}
 
 std::string device_report() {
   if (const std::string reason = unavailable(); !reason.empty()) return reason;
