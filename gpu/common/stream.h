@@ -34,9 +34,7 @@ class Event {
 
   void record(cudaStream_t stream) { check(cudaEventRecord(event_, stream), "event"); }
   // What follows on the stream comes after what was recorded.
-  void before(cudaStream_t stream) const {
-    check(cudaStreamWaitEvent(stream, event_, 0), "event");
-  }
+  void before(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, event_, 0), "event"); }
   void wait() const { check(cudaEventSynchronize(event_), "work on the device"); }
 
  private:

@@ -128,8 +128,8 @@ Projection load_projection(const Checkpoint& checkpoint, const std::vector<Matri
   int64_t column = 0;
   for (auto run = tensors.begin(); run != tensors.end();) {
     const WeightType type = stored_type(run->dtype);
-    const auto end = std::find_if(
-        run, tensors.end(), [&](const TensorRef& t) { return stored_type(t.dtype) != type; });
+    const auto end = std::find_if(run, tensors.end(),
+                                  [&](const TensorRef& t) { return stored_type(t.dtype) != type; });
     int64_t rows = 0;
     for (auto tensor = run; tensor != end; ++tensor) rows += tensor->rows;
     Projection::Part part{DeviceWeights(rows, columns, type), column};
@@ -169,9 +169,8 @@ DeviceLayer load_layer(const Checkpoint& checkpoint, int64_t index) {
                           c.hidden);
   w.o = load_projection(checkpoint, {{attention + "o_proj.weight", c.hidden}}, q_rows);
   if (c.qkv_bias) {
-    w.qkv.bias =
-        load_values(checkpoint, {bias("q_proj.bias", q_rows), bias("k_proj.bias", kv_rows),
-                                 bias("v_proj.bias", kv_rows)});
+    w.qkv.bias = load_values(checkpoint, {bias("q_proj.bias", q_rows), bias("k_proj.bias", kv_rows),
+                                          bias("v_proj.bias", kv_rows)});
   }
   if (c.output_bias) w.o.bias = load_values(checkpoint, {bias("o_proj.bias", c.hidden)});
   if (c.qk_norm) {
@@ -205,8 +204,7 @@ DeviceModel::DeviceModel(const Checkpoint& checkpoint) : config_(checkpoint.conf
   for (int64_t layer = 0; layer < c.layers; ++layer)
     layers_.push_back(load_layer(checkpoint, layer));
   final_norm_ = load_values(checkpoint, {checkpoint.tensor("model.norm.weight", 1, c.hidden)});
-  if (!c.tied)
-    untied_head_ = load_projection(checkpoint, {{"lm_head.weight", c.vocab}}, c.hidden);
+  if (!c.tied) untied_head_ = load_projection(checkpoint, {{"lm_head.weight", c.vocab}}, c.hidden);
   const std::vector<uint64_t> steps = model::rope_steps(checkpoint);
   rope_steps_ = DeviceArray<uint64_t>(static_cast<int64_t>(steps.size()));
   rope_steps_.upload(steps);

@@ -5,9 +5,9 @@
 namespace kvx::gpu {
 namespace {
 
-constexpr int kLanes = 128;     // of a sum: ieee.md, 2.2
+constexpr int kLanes = 128;  // of a sum: ieee.md, 2.2
 constexpr int kMaxDim = 256;
-constexpr int kHeadWarps = 4;   // heads of a block
+constexpr int kHeadWarps = 4;  // heads of a block
 
 unsigned blocks(int64_t items, int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
@@ -86,8 +86,8 @@ __global__ void split_heads_kernel(HeadArgs args) {
   const auto watch = [&](int channel, float value) {
     if (is_q || args.note == nullptr || stays_finite(value, args.input)) return;
     const int64_t first = is_v ? args.rows * args.kv_heads * dim : 0;
-    atomicMin(args.note, static_cast<NonFiniteNote>(first + kv_at + channel) << 32 |
-                             __float_as_uint(value));
+    atomicMin(args.note,
+              static_cast<NonFiniteNote>(first + kv_at + channel) << 32 | __float_as_uint(value));
   };
   if (is_v) {
     for (int c = lane; c < dim; c += 32) {

@@ -52,17 +52,17 @@ struct HeadArgs {
   int64_t rows = 0;
   int32_t heads = 0;
   int32_t kv_heads = 0;
-  int32_t dim = 0;                  // at most 256
-  const float* q_norm = nullptr;    // device, [dim]; nullptr: heads are not normed
-  const float* k_norm = nullptr;    // both or none
-  float eps = 0;                    // of these norms
-  const float2* rotary = nullptr;   // [rows][dim / 2], of rotary_table
-  float* q = nullptr;               // [rows][heads][dim]
-  float* k = nullptr;               // [rows][kv heads][dim]
-  float* v = nullptr;               // the same
-  float* q_pre = nullptr;           // before rotation; nullptr: not asked for
-  float* k_pre = nullptr;           // both or none
-  NonFiniteNote* note = nullptr;    // device; nullptr: not looked for
+  int32_t dim = 0;                 // at most 256
+  const float* q_norm = nullptr;   // device, [dim]; nullptr: heads are not normed
+  const float* k_norm = nullptr;   // both or none
+  float eps = 0;                   // of these norms
+  const float2* rotary = nullptr;  // [rows][dim / 2], of rotary_table
+  float* q = nullptr;              // [rows][heads][dim]
+  float* k = nullptr;              // [rows][kv heads][dim]
+  float* v = nullptr;              // the same
+  float* q_pre = nullptr;          // before rotation; nullptr: not asked for
+  float* k_pre = nullptr;          // both or none
+  NonFiniteNote* note = nullptr;   // device; nullptr: not looked for
   InputType input = InputType::kF32;
 };
 void split_heads(const HeadArgs& args, cudaStream_t stream);

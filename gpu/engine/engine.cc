@@ -88,7 +88,8 @@ void Engine::check_positions(int64_t first, int64_t count) const {
 void Engine::check_steps(int64_t first, int64_t steps) const {
   const ModelConfig& c = config();
   const int64_t window = c.sliding_window > 0 ? c.sliding_window : c.max_positions;
-  check_positions(first, std::min(steps, std::max<int64_t>(std::min(c.max_positions, window) - first, 0) + 1));
+  check_positions(
+      first, std::min(steps, std::max<int64_t>(std::min(c.max_positions, window) - first, 0) + 1));
 }
 
 void Engine::check_tokens(std::span<const int32_t> tokens) const {
@@ -155,9 +156,8 @@ Pass Engine::device_pass(const HostPass& pass, int32_t max_length) const {
 
 int32_t Engine::step_bound(int32_t length) const {
   const auto segments = static_cast<uint32_t>((length + kSegment - 1) / kSegment);
-  return static_cast<int32_t>(
-      std::min<int64_t>(int64_t{std::bit_ceil(segments)} * kSegment,
-                        std::max<int64_t>(pool_.limits().tokens, length)));
+  return static_cast<int32_t>(std::min<int64_t>(int64_t{std::bit_ceil(segments)} * kSegment,
+                                                std::max<int64_t>(pool_.limits().tokens, length)));
 }
 
 void Engine::reserve_scratch(int64_t rows, int64_t logit_rows, const Pass& bounds) {
@@ -272,8 +272,7 @@ void Engine::project(const float* hidden, int64_t count, float* logits) {
   }
 }
 
-void Engine::set_tap(std::function<void(const model::LayerTap&)> tap,
-                     std::span<const int> layers) {
+void Engine::set_tap(std::function<void(const model::LayerTap&)> tap, std::span<const int> layers) {
   tap_ = std::move(tap);
   tapped_.assign(layers.begin(), layers.end());
 }

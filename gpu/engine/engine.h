@@ -1,8 +1,8 @@
 // The CUDA transformer in the `ieee` arithmetic: the bits of the CPU engine at any batch, chunking
 // and launch. One stream computes, another copies logits to the host.
 //
-// engine.cc: passes, as the host sees them. layers.cc: what they enqueue. greedy.cc: decoding on the
-// device. contexts.cc: rows that come from elsewhere.
+// engine.cc: passes, as the host sees them. layers.cc: what they enqueue. greedy.cc: decoding on
+// the device. contexts.cc: rows that come from elsewhere.
 #pragma once
 
 #include <cstdint>

@@ -14,13 +14,13 @@ using model::ModelConfig;
 std::vector<CacheConfig> layer_configs(const ModelConfig& c, const EngineSettings& settings) {
   std::vector<CacheConfig> layers;
   for (int64_t layer = 0; layer < c.layers; ++layer) {
-    layers.push_back({.shape = {.layer = static_cast<int>(layer),
-                                .kv_heads = static_cast<int>(c.kv_heads),
-                                .head_dim = static_cast<int>(c.head_dim)},
-                      .windows = settings.mode == model::CacheMode::kAll ? Windows::kNone
-                                                                         : Windows::kKept,
-                      .nonfinite = settings.nonfinite,
-                      .artifacts = settings.artifacts});
+    layers.push_back(
+        {.shape = {.layer = static_cast<int>(layer),
+                   .kv_heads = static_cast<int>(c.kv_heads),
+                   .head_dim = static_cast<int>(c.head_dim)},
+         .windows = settings.mode == model::CacheMode::kAll ? Windows::kNone : Windows::kKept,
+         .nonfinite = settings.nonfinite,
+         .artifacts = settings.artifacts});
   }
   return layers;
 }
@@ -40,7 +40,8 @@ int64_t scratch_floats(const DeviceModel& model, const SchemeKernels& kernels,
                        const CacheShape& shape, int64_t rows, int64_t logit_rows,
                        const Pass& bounds) {
   const DeviceLayer& layer = model.layers().front();  // all have one shape
-  int64_t most = kernels.attend_scratch_floats(bounds, shape, static_cast<int>(model.config().heads));
+  int64_t most =
+      kernels.attend_scratch_floats(bounds, shape, static_cast<int>(model.config().heads));
   for (const Projection* w : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down})
     most = std::max(most, product_scratch(*w, rows));
   return std::max(most, product_scratch(model.head(), logit_rows));
@@ -81,9 +82,9 @@ MemoryPlan plan_memory(const DeviceModel& model, const Descriptor& scheme,
                       .rows = at.pool.sequences,
                       .max_count = 1,
                       .max_length = at.pool.tokens};
-    const int64_t scratch = std::max(
-        scratch_floats(model, *kernels, shape, rows, at.logit_rows, prefill),
-        scratch_floats(model, *kernels, shape, decode.rows, at.pool.sequences, decode));
+    const int64_t scratch =
+        std::max(scratch_floats(model, *kernels, shape, rows, at.logit_rows, prefill),
+                 scratch_floats(model, *kernels, shape, decode.rows, at.pool.sequences, decode));
     constexpr int64_t kOthers = int64_t{64} << 20;  // graphs, kernels that are still to be loaded
     return CachePool::bytes(scheme, at.layers, at.pool) + PassBuffers::bytes(c, at.pass_rows) +
            LogitSlots::bytes(c, at.logit_rows) + scratch * int64_t{sizeof(float)} + kOthers;
