@@ -1,5 +1,6 @@
 #include <cuda_runtime.h>
 
+#include "gpu/cache/layer_cache.h"
 #include "gpu/registry.h"
 #include "sim/api/error.h"
 
@@ -40,8 +41,9 @@ std::string device_report() {
   return report;
 }
 
-std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig&) {
-  throw usage_error("scheme " + std::string(descriptor.name()) + " has no CUDA kernels");
+std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config) {
+  if (const std::string reason = unavailable(); !reason.empty()) throw environment_error(reason);
+  return std::make_unique<DeviceLayerCache>(descriptor, config);
 }
 
 }  // namespace kvx::gpu

@@ -219,6 +219,7 @@ int64_t DeviceModel::bytes_per_token() const {
 }
 
 std::shared_ptr<const DeviceModel> load_model(const model::Checkpoint& checkpoint) {
+  if (const std::string reason = unavailable(); !reason.empty()) throw environment_error(reason);
   return std::make_shared<DeviceModel>(checkpoint);
 }
 

@@ -50,6 +50,45 @@ void expect_same_bits(const std::vector<T>& device, const std::vector<T>& refere
       << " in the reference, " << different << " differ" << text.str();
 }
 
+inline std::vector<std::string> headers(const std::map<std::string, Exported>& tensors) {
+  std::vector<std::string> all;
+  for (const auto& [name, tensor] : tensors) {
+    std::string text = name + " " + tensor.dtype;
+    for (const int64_t size : tensor.shape) text += " " + std::to_string(size);
+    all.push_back(text);
+  }
+  return all;
+}
+
+// Everything that is stored of a sequence.
+inline void expect_same_content(const LayerCache& device, SeqId seq, const LayerCache& reference,
+                                SeqId reference_seq, const std::string& when) {
+  SCOPED_TRACE(when);
+  ASSERT_EQ(device.length(seq), reference.length(reference_seq));
+  for (const Side side : {Side::kK, Side::kV}) {
+    EXPECT_EQ(device.held(seq, side), reference.held(reference_seq, side)) << side_name(side);
+    EXPECT_EQ(device.used(seq, side).bytes, reference.used(reference_seq, side).bytes)
+        << side_name(side);
+    EXPECT_EQ(device.nominal_bits(side), reference.nominal_bits(side)) << side_name(side);
+    expect_same_bits(patterns(read_held(device, seq, side)),
+                     patterns(read_held(reference, reference_seq, side)),
+                     std::string(side_name(side)) + ", held rows [token][head][channel]");
+  }
+  expect_same_bits(device.image(seq), reference.image(reference_seq), "image");
+  const auto tensors = exported(device, seq);
+  const auto expected = exported(reference, reference_seq);
+  EXPECT_EQ(headers(tensors), headers(expected));
+  for (const auto& [name, tensor] : expected) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) continue;
+    if (name.ends_with(".decoded")) {
+      expect_same_bits(patterns(found->second.as<float>()), patterns(tensor.as<float>()), name);
+    } else {
+      expect_same_bits(found->second.bytes, tensor.bytes, name + " (bytes)");
+    }
+  }
+}
+
 // What an action throws, or "".
 template <class Action>
 std::string thrown(Action&& action) {
@@ -126,46 +165,12 @@ class CachePair {
     }
   }
 
-  // Everything that is stored.
   void expect_same(SeqId seq, const std::string& when) {
-    SCOPED_TRACE(when);
-    ASSERT_EQ(device->length(seq), reference->length(seq));
-    for (const Side side : {Side::kK, Side::kV}) {
-      EXPECT_EQ(device->held(seq, side), reference->held(seq, side)) << side_name(side);
-      EXPECT_EQ(device->used(seq, side).bytes, reference->used(seq, side).bytes) << side_name(side);
-      EXPECT_EQ(device->nominal_bits(side), reference->nominal_bits(side)) << side_name(side);
-      expect_same_bits(patterns(read_held(*device, seq, side)),
-                       patterns(read_held(*reference, seq, side)),
-                       std::string(side_name(side)) + ", held rows [token][head][channel]");
-    }
-    expect_same_bits(device->image(seq), reference->image(seq), "image");
-    const auto tensors = exported(*device, seq);
-    const auto expected = exported(*reference, seq);
-    EXPECT_EQ(names(tensors), names(expected));
-    for (const auto& [name, tensor] : expected) {
-      const auto found = tensors.find(name);
-      if (found == tensors.end()) continue;
-      if (name.ends_with(".decoded")) {
-        expect_same_bits(patterns(found->second.as<float>()), patterns(tensor.as<float>()), name);
-      } else {
-        expect_same_bits(found->second.bytes, tensor.bytes, name + " (bytes)");
-      }
-    }
+    expect_same_content(*device, seq, *reference, seq, when);
   }
 
   std::unique_ptr<LayerCache> device;
   std::unique_ptr<StoredCache> reference;
-
- private:
-  static std::vector<std::string> names(const std::map<std::string, Exported>& tensors) {
-    std::vector<std::string> all;
-    for (const auto& [name, tensor] : tensors) {
-      std::string text = name + " " + tensor.dtype;
-      for (const int64_t size : tensor.shape) text += " " + std::to_string(size);
-      all.push_back(text);
-    }
-    return all;
-  }
 };
 
 }  // namespace kvx::test
