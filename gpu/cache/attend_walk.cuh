@@ -1,0 +1,324 @@
+// Attention of many queries: a block takes 64 queries of one KV head and walks the segments. Scores
+// and outputs are register tiles of matrix products through shared memory; a warp owns 8 queries
+// throughout, so that what lies between the two products stays in the warp.
+#pragma once
+
+#include "gpu/cache/attend_rows.cuh"
+
+namespace kvx::gpu::attention {
+
+inline constexpr int kTileQueries = 64;
+inline constexpr int kStageChannels = kStageFloats / kSegment;
+
+// Shared memory of a block, in float4: weights of all warps, the stage, queries.
+inline constexpr int kWarpWeights = kSegment * kWarpQueries / 4;
+inline constexpr int kWalkWeights = kThreads / 32 * kWarpWeights;
+constexpr int walk_shared_bytes(int max_dim) {
+  return (kWalkWeights + kStageFloats / 4 + max_dim * kTileQueries / 4) * 16;
+}
+
+// A warp's weights of a segment, [256 rows][8 queries], in float4 of 4 queries; the halves of four
+// rows are permuted so that lanes which write rows 4 apart hit different banks.
+__device__ inline int weight_at(int quad, int row, int half) {
+  return quad * 8 + ((row * 2 + half) ^ (quad & 7));
+}
+
+// Of each of the warp's 8 queries, the scores of rows 4 * lane + 0..3 and 128 + 4 * lane + 0..3.
+using Scores = float[kWarpQueries][8];
+
+// Row of score j.
+__device__ inline int score_row(int lane, int j) { return (j & 4) * 32 + lane * 4 + (j & 3); }
+
+// Carries the scores on over `channels` channels, a multiple of 4. k: the lane's in [channel][256
+// rows], q: the warp's in [channel][64 queries].
+template <bool kLow, bool kHigh>
+__device__ __forceinline__ void score(const float4* k, const float4* q, int channels, Scores& s) {
+  for (int c0 = 0; c0 < channels; c0 += 4) {
+#pragma unroll
+    for (int u = 0; u < 4; ++u) {
+      const float4 q0 = q[u * (kTileQueries / 4)], q1 = q[u * (kTileQueries / 4) + 1];
+      const float qs[8] = {q0.x, q0.y, q0.z, q0.w, q1.x, q1.y, q1.z, q1.w};
+      if constexpr (kLow) {
+        const float4 x = k[u * (kSegment / 4)];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          s[i][0] = __fmaf_rn(qs[i], x.x, s[i][0]);
+          s[i][1] = __fmaf_rn(qs[i], x.y, s[i][1]);
+          s[i][2] = __fmaf_rn(qs[i], x.z, s[i][2]);
+          s[i][3] = __fmaf_rn(qs[i], x.w, s[i][3]);
+        }
+      }
+      if constexpr (kHigh) {
+        const float4 x = k[u * (kSegment / 4) + 32];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          s[i][4] = __fmaf_rn(qs[i], x.x, s[i][4]);
+          s[i][5] = __fmaf_rn(qs[i], x.y, s[i][5]);
+          s[i][6] = __fmaf_rn(qs[i], x.z, s[i][6]);
+          s[i][7] = __fmaf_rn(qs[i], x.w, s[i][7]);
+        }
+      }
+    }
+    k += kSegment;
+    q += kTileQueries;
+  }
+}
+
+// dot(q, k) of rows [from, to) of one version; other scores are unspecified.
+template <class Codec>
+__device__ void score_rows(const Segment<Codec>& k, bool sealed, int from, int to, int dim,
+                           float* stage, const float4* q, Scores& s) {
+  const int row = static_cast<int>(threadIdx.x), lane = row % 32;
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+#pragma unroll
+    for (int j = 0; j < 8; ++j) s[i][j] = 0.0f;
+  for (int c0 = 0; c0 < dim; c0 += kStageChannels) {
+    const int channels = min(kStageChannels, dim - c0);
+    __syncthreads();
+    if (row >= from && row < to) {
+      for (int c = 0; c < channels; c += 8) {
+        float x[8];
+        k.load8(sealed, row, c0 + c, x);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) stage[(c + e) * kSegment + row] = x[e];
+      }
+    }
+    __syncthreads();
+    const float4* k4 = reinterpret_cast<const float4*>(stage) + lane;
+    const float4* q4 = q + c0 * (kTileQueries / 4);
+    if (to <= kSegment / 2)
+      score<true, false>(k4, q4, channels, s);
+    else if (from >= kSegment / 2)
+      score<false, true>(k4, q4, channels, s);
+    else
+      score<true, true>(k4, q4, channels, s);
+  }
+}
+
+// Channels of a row of V or of the output that a lane holds: float2 or float4 side by side.
+template <int kChannels>
+__device__ inline int channel_of(int lane, int e) {
+  constexpr int kWide = kChannels < 4 ? kChannels : 4;
+  return e / kWide * (32 * kWide) + lane * kWide + e % kWide;
+}
+template <int kChannels>
+__device__ __forceinline__ void load_channels(const float* row, int lane, float (&x)[kChannels]) {
+  if constexpr (kChannels == 2) {
+    const float2 v = reinterpret_cast<const float2*>(row)[lane];
+    x[0] = v.x, x[1] = v.y;
+  } else {
+#pragma unroll
+    for (int e = 0; e < kChannels; e += 4) {
+      const float4 v = reinterpret_cast<const float4*>(row)[e * 8 + lane];
+      x[e] = v.x, x[e + 1] = v.y, x[e + 2] = v.z, x[e + 3] = v.w;
+    }
+  }
+}
+
+// Carries o on over rows [4 * quad, 4 * quad_end); v: the first of them. kChecked: query i takes
+// rows [first[i], last[i]) only.
+template <bool kChecked, int kChannels>
+__device__ __forceinline__ void add_values(const float4* weights, const float* v, int quad,
+                                           int quad_end, const int (&first)[kWarpQueries],
+                                           const int (&last)[kWarpQueries],
+                                           float (&o)[kWarpQueries][kChannels]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  for (; quad < quad_end; ++quad) {
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const float4 p0 = weights[weight_at(quad, r, 0)], p1 = weights[weight_at(quad, r, 1)];
+      const float p[8] = {p0.x, p0.y, p0.z, p0.w, p1.x, p1.y, p1.z, p1.w};
+      float x[kChannels];
+      load_channels<kChannels>(v, lane, x);
+      v += 32 * kChannels;
+#pragma unroll
+      for (int i = 0; i < kWarpQueries; ++i) {
+        if constexpr (kChecked)
+          if (quad * 4 + r < first[i] || quad * 4 + r >= last[i]) continue;
+#pragma unroll
+        for (int e = 0; e < kChannels; ++e) o[i][e] = __fmaf_rn(p[i], x[e], o[i][e]);
+      }
+    }
+  }
+}
+
+// kDim: the head dim, or 0 for any up to kMaxDim.
+template <class Codec, int kDim>
+__global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
+    walk_kernel(const __grid_constant__ Codec k_codec, const __grid_constant__ Codec v_codec,
+                const __grid_constant__ AttendArgs args, float scale) {
+  constexpr int kPitch = kDim == 0 ? kMaxDim : kDim;
+  constexpr int kChannels = kPitch / 32;
+  constexpr int kStageRows = kStageFloats / kPitch;
+  extern __shared__ float4 shared[];
+  __shared__ QueryLimits<kTileQueries> limits;
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+  float4* weights = shared + warp * kWarpWeights;
+  float* stage = reinterpret_cast<float*>(shared + kWalkWeights);
+  float* queries = stage + kStageFloats;  // [channel][64]
+  const int dim = kDim == 0 ? args.view[0].shape.head_dim : kDim;
+  const int kv_heads = args.view[0].shape.kv_heads;
+
+  // The tiles with the most rows first.
+  const int lists = kv_heads * args.pass.span_count;
+  const int list = static_cast<int>(blockIdx.x) % lists;
+  const int age = static_cast<int>(blockIdx.x) / lists;
+  const int span_index = list / kv_heads;
+  const int in_span = args.pass.spans[span_index].count * (args.q_heads / kv_heads);
+  const int tile_index = (in_span + kTileQueries - 1) / kTileQueries - 1 - age;
+  if (tile_index < 0) return;
+  const QueryTile tile(args, span_index, list % kv_heads, tile_index * kTileQueries, kTileQueries);
+
+  if (thread < kTileQueries) limits.set(thread, args, tile);
+  {
+    const int i = thread % kTileQueries;
+    const float* q = args.q + (i < tile.count ? tile.at(args, i) : 0);
+    for (int c = thread / kTileQueries * 4; c < dim; c += kThreads / kTileQueries * 4) {
+      float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      if (i < tile.count) x = *reinterpret_cast<const float4*>(q + c);
+      queries[c * kTileQueries + i] = x.x;
+      queries[(c + 1) * kTileQueries + i] = x.y;
+      queries[(c + 2) * kTileQueries + i] = x.z;
+      queries[(c + 3) * kTileQueries + i] = x.w;
+    }
+  }
+  __syncthreads();
+  const float4* warp_queries = reinterpret_cast<const float4*>(queries) + warp * 2;
+  const int32_t* positions = limits.position + warp * kWarpQueries;
+  const int32_t* k_bounds = limits.boundary[0] + warp * kWarpQueries;
+  const int32_t* v_bounds = limits.boundary[1] + warp * kWarpQueries;
+
+  // M and L of query lane / 4; O of all eight.
+  float top = __uint_as_float(0xFF800000u), mass = 0.0f;
+  float out[kWarpQueries][kChannels] = {};
+  const TileReads k_reads(args, Side::kK, tile), v_reads(args, Side::kV, tile);
+
+  for (int32_t base = 0; base <= tile.newest; base += kSegment) {
+    const int rows = min(kSegment, tile.newest + 1 - base);
+    float a, b;  // of step 6
+    {
+      const TileReads reads = k_reads.in_segment(base, rows);
+      const Segment<Codec> k(k_codec, args.view[0], args.k, tile, base, reads.sealed > 0);
+      Scores s;
+      if (reads.sealed > 0)
+        score_rows(k, true, 0, reads.sealed, dim, stage, warp_queries, s);
+      if (reads.exact < rows) {
+        if (reads.sealed > 0) {  // kept where the weights will be; each lane reads its own
+#pragma unroll
+          for (int j = 0; j < 8; ++j) {
+            const int quad = (j / 4) * 32 + lane;
+            weights[weight_at(quad, j % 4, 0)] = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
+            weights[weight_at(quad, j % 4, 1)] = make_float4(s[4][j], s[5][j], s[6][j], s[7][j]);
+          }
+        }
+        score_rows(k, false, reads.exact, rows, dim, stage, warp_queries, s);
+        if (reads.sealed > 0) {
+#pragma unroll
+          for (int j = 0; j < 8; ++j) {
+            const int quad = (j / 4) * 32 + lane, row = base + score_row(lane, j);
+            const float4 a = weights[weight_at(quad, j % 4, 0)];
+            const float4 b = weights[weight_at(quad, j % 4, 1)];
+            const float kept[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+#pragma unroll
+            for (int i = 0; i < 8; ++i)
+              if (row < k_bounds[i]) s[i][j] = kept[i];
+          }
+        }
+      }
+
+      float reduced[kWarpQueries];
+#pragma unroll
+      for (int i = 0; i < kWarpQueries; ++i) {
+        float greatest = __uint_as_float(0xFF800000u);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          s[i][j] = __fmul_rn(__fadd_rn(s[i][j], 0.0f), scale);
+          if (base + score_row(lane, j) <= positions[i]) greatest = max_nan(greatest, s[i][j]);
+        }
+        reduced[i] = greatest;
+      }
+      const float m = ceilf(reduce8(reduced, MaxOf()));
+#pragma unroll
+      for (int i = 0; i < kWarpQueries; ++i) {
+        const float mi = __shfl_sync(~0u, m, i * 4);
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+          s[i][j] = base + score_row(lane, j) <= positions[i] ? exp2_ieee(__fsub_rn(s[i][j], mi))
+                                                              : 0.0f;
+      }
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const int quad = (j / 4) * 32 + lane;
+        weights[weight_at(quad, j % 4, 0)] = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
+        weights[weight_at(quad, j % 4, 1)] = make_float4(s[4][j], s[5][j], s[6][j], s[7][j]);
+      }
+
+      // Lane 4 * lane + j of the sum's 128, then h = 64 .. 4 over lanes, 2 and 1 over j.
+      float part[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+#pragma unroll
+        for (int i = 0; i < kWarpQueries; ++i) reduced[i] = __fadd_rn(s[i][j], s[i][j + 4]);
+        part[j] = reduce8(reduced, SumOf());
+      }
+      const float l = __fadd_rn(__fadd_rn(part[0], part[2]), __fadd_rn(part[1], part[3]));
+
+      const float next = max_nan(top, m);
+      a = exp2_ieee(__fsub_rn(top, next)), b = exp2_ieee(__fsub_rn(m, next));
+      if (base <= positions[lane / 4]) {
+        top = next;
+        mass = __fmaf_rn(l, b, __fmul_rn(mass, a));
+      }
+    }
+
+    float o[kWarpQueries][kChannels] = {};
+    const TileReads reads = v_reads.in_segment(base, rows);
+    const Segment<Codec> v(v_codec, args.view[1], args.v, tile, base, reads.sealed > 0);
+    for (const bool sealed : {true, false}) {
+      const int first = sealed ? 0 : reads.exact, last = sealed ? reads.sealed : rows;
+      if (first >= last) continue;
+      for (int from = first / kStageRows * kStageRows; from < last; from += kStageRows) {
+        const int low = max(from, first), high = min(from + kStageRows, last);
+        const int begin = low / 4 * 4, end = (high + 3) / 4 * 4;
+        const bool tainted = stage_values(v, sealed, begin, end, low, high, dim, kPitch, stage);
+        const bool mixed = sealed ? high > reads.exact : low < reads.sealed;
+        int from_row[kWarpQueries], to_row[kWarpQueries];
+        if (!tainted && !mixed) {
+          add_values<false>(weights, stage, begin / 4, end / 4, from_row, to_row, o);
+          continue;
+        }
+#pragma unroll
+        for (int i = 0; i < kWarpQueries; ++i) {
+          from_row[i] = sealed ? 0 : v_bounds[i] - base;
+          to_row[i] = (sealed ? min(v_bounds[i], positions[i] + 1) : positions[i] + 1) - base;
+        }
+        add_values<true>(weights, stage, begin / 4, end / 4, from_row, to_row, o);
+      }
+    }
+
+#pragma unroll
+    for (int i = 0; i < kWarpQueries; ++i) {
+      const float ai = __shfl_sync(~0u, a, i * 4), bi = __shfl_sync(~0u, b, i * 4);
+      if (base > positions[i]) continue;
+#pragma unroll
+      for (int e = 0; e < kChannels; ++e)
+        out[i][e] = __fmaf_rn(o[i][e], bi, __fmul_rn(out[i][e], ai));
+    }
+  }
+
+#pragma unroll
+  for (int i = 0; i < kWarpQueries; ++i) {
+    const float li = __shfl_sync(~0u, mass, i * 4);
+    const int query = warp * kWarpQueries + i;
+    if (query >= tile.count) continue;
+    float* to = args.out + tile.at(args, query);
+#pragma unroll
+    for (int e = 0; e < kChannels; ++e) {
+      const int channel = channel_of<kChannels>(lane, e);
+      if (channel < dim) to[channel] = __fadd_rn(__fdiv_rn(out[i][e], li), 0.0f);
+    }
+  }
+}
+
+}  // namespace kvx::gpu::attention
