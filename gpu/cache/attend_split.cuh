@@ -68,22 +68,22 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
   }
 
-  const float low = __uint_as_float(0xFF800000u);
   float visible[kWarpQueries];
 #pragma unroll
   for (int i = 0; i < kWarpQueries; ++i)
-    visible[i] = base + thread <= limits.position[i] ? s[i] : low;
+    visible[i] = base + thread <= limits.position[i] ? s[i] : kMinusInfinity;
   const float greatest = reduce8(visible, MaxOf());
   if (lane % 4 == 0) warp_max[warp][lane / 4] = greatest;
   __syncthreads();
   float top[kWarpQueries];
 #pragma unroll
   for (int i = 0; i < kWarpQueries; ++i) {
-    float m = low;
+    float m = kMinusInfinity;
 #pragma unroll
     for (int w = 0; w < kThreads / 32; ++w) m = max_nan(m, warp_max[w][i]);
     top[i] = ceilf(m);
-    s[i] = base + thread <= limits.position[i] ? exp2_ieee(__fsub_rn(s[i], top[i])) : 0.0f;
+    s[i] = exp2_ieee(base + thread <= limits.position[i] ? __fsub_rn(s[i], top[i])
+                                                         : kMinusInfinity);
   }
   weights[thread][0] = make_float4(s[0], s[1], s[2], s[3]);
   weights[thread][1] = make_float4(s[4], s[5], s[6], s[7]);

@@ -96,23 +96,41 @@ __device__ void score_rows(const Segment<Codec>& k, bool sealed, int from, int t
   }
 }
 
-// Channels of a row of V or of the output that a lane holds: float2 or float4 side by side.
+// Channels of a row of V or of the output that a lane holds: two or four side by side, those of
+// channels_of(0) first. Channels from `dim` on are not there.
 template <int kChannels>
-__device__ inline int channel_of(int lane, int e) {
+__device__ inline int channels_of(int lane, int e) {
   constexpr int kWide = kChannels < 4 ? kChannels : 4;
-  return e / kWide * (32 * kWide) + lane * kWide + e % kWide;
+  return e * 32 + lane * kWide;
 }
 template <int kChannels>
-__device__ __forceinline__ void load_channels(const float* row, int lane, float (&x)[kChannels]) {
-  if constexpr (kChannels == 2) {
-    const float2 v = reinterpret_cast<const float2*>(row)[lane];
-    x[0] = v.x, x[1] = v.y;
-  } else {
+__device__ __forceinline__ void load_channels(const float* row, int lane, int dim,
+                                              float (&x)[kChannels]) {
 #pragma unroll
-    for (int e = 0; e < kChannels; e += 4) {
-      const float4 v = reinterpret_cast<const float4*>(row)[e * 8 + lane];
+  for (int e = 0; e < kChannels; e += 4) {
+    const int channel = channels_of<kChannels>(lane, e);
+    if (channel >= dim) continue;
+    if constexpr (kChannels == 2) {
+      const float2 v = *reinterpret_cast<const float2*>(row + channel);
+      x[0] = v.x, x[1] = v.y;
+    } else {
+      const float4 v = *reinterpret_cast<const float4*>(row + channel);
       x[e] = v.x, x[e + 1] = v.y, x[e + 2] = v.z, x[e + 3] = v.w;
     }
+  }
+}
+template <int kChannels>
+__device__ __forceinline__ void store_channels(float* row, int lane, int dim,
+                                               const float (&x)[kChannels]) {
+#pragma unroll
+  for (int e = 0; e < kChannels; e += 4) {
+    const int channel = channels_of<kChannels>(lane, e);
+    if (channel >= dim) continue;
+    if constexpr (kChannels == 2)
+      *reinterpret_cast<float2*>(row + channel) = make_float2(x[0], x[1]);
+    else
+      *reinterpret_cast<float4*>(row + channel) =
+          make_float4(x[e], x[e + 1], x[e + 2], x[e + 3]);
   }
 }
 
@@ -130,7 +148,7 @@ __device__ __forceinline__ void add_values(const float4* weights, const float* v
       const float4 p0 = weights[weight_at(quad, r, 0)], p1 = weights[weight_at(quad, r, 1)];
       const float p[8] = {p0.x, p0.y, p0.z, p0.w, p1.x, p1.y, p1.z, p1.w};
       float x[kChannels];
-      load_channels<kChannels>(v, lane, x);
+      load_channels<kChannels>(v, lane, 32 * kChannels, x);
       v += 32 * kChannels;
 #pragma unroll
       for (int i = 0; i < kWarpQueries; ++i) {
@@ -189,9 +207,10 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
   const int32_t* k_bounds = limits.boundary[0] + warp * kWarpQueries;
   const int32_t* v_bounds = limits.boundary[1] + warp * kWarpQueries;
 
-  // M and L of query lane / 4; O of all eight.
-  float top = __uint_as_float(0xFF800000u), mass = 0.0f;
-  float out[kWarpQueries][kChannels] = {};
+  // Lane j has M, L and the place of query j / 4. O of all eight lies in `out`: there is no room
+  // for it beside the scores.
+  float top = kMinusInfinity, mass = 0.0f;
+  const int32_t place = tile.place(args, warp * kWarpQueries + lane / 4);
   const TileReads k_reads(args, Side::kK, tile), v_reads(args, Side::kV, tile);
 
   for (int32_t base = 0; base <= tile.newest; base += kSegment) {
@@ -230,7 +249,7 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
       float reduced[kWarpQueries];
 #pragma unroll
       for (int i = 0; i < kWarpQueries; ++i) {
-        float greatest = __uint_as_float(0xFF800000u);
+        float greatest = kMinusInfinity;
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
           s[i][j] = __fmul_rn(__fadd_rn(s[i][j], 0.0f), scale);
@@ -244,8 +263,8 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
         const float mi = __shfl_sync(~0u, m, i * 4);
 #pragma unroll
         for (int j = 0; j < 8; ++j)
-          s[i][j] = base + score_row(lane, j) <= positions[i] ? exp2_ieee(__fsub_rn(s[i][j], mi))
-                                                              : 0.0f;
+          s[i][j] = exp2_ieee(base + score_row(lane, j) <= positions[i] ? __fsub_rn(s[i][j], mi)
+                                                                        : kMinusInfinity);
       }
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
@@ -297,26 +316,21 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
       }
     }
 
+    const bool last_segment = base + kSegment > tile.newest;
 #pragma unroll
     for (int i = 0; i < kWarpQueries; ++i) {
       const float ai = __shfl_sync(~0u, a, i * 4), bi = __shfl_sync(~0u, b, i * 4);
-      if (base > positions[i]) continue;
+      const float li = __shfl_sync(~0u, mass, i * 4);
+      float* to = args.out + int64_t{__shfl_sync(~0u, place, i * 4)} * dim;
+      if (positions[i] < 0) continue;
+      float out[kChannels] = {};
+      if (base > 0) load_channels<kChannels>(to, lane, dim, out);
 #pragma unroll
-      for (int e = 0; e < kChannels; ++e)
-        out[i][e] = __fmaf_rn(o[i][e], bi, __fmul_rn(out[i][e], ai));
-    }
-  }
-
-#pragma unroll
-  for (int i = 0; i < kWarpQueries; ++i) {
-    const float li = __shfl_sync(~0u, mass, i * 4);
-    const int query = warp * kWarpQueries + i;
-    if (query >= tile.count) continue;
-    float* to = args.out + tile.at(args, query);
-#pragma unroll
-    for (int e = 0; e < kChannels; ++e) {
-      const int channel = channel_of<kChannels>(lane, e);
-      if (channel < dim) to[channel] = __fadd_rn(__fdiv_rn(out[i][e], li), 0.0f);
+      for (int e = 0; e < kChannels; ++e) {
+        if (base <= positions[i]) out[e] = __fmaf_rn(o[i][e], bi, __fmul_rn(out[e], ai));
+        if (last_segment) out[e] = __fadd_rn(__fdiv_rn(out[e], li), 0.0f);
+      }
+      store_channels<kChannels>(to, lane, dim, out);
     }
   }
 }
