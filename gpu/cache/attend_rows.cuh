@@ -9,9 +9,9 @@
 
 namespace kvx::gpu::attention {
 
-inline constexpr int kThreads = 256;        // of a block; a row of a segment each
-inline constexpr int kWarpQueries = 8;      // queries whose numbers a warp holds side by side
-inline constexpr int kStageFloats = 4096;   // of K or V decoded at a time
+inline constexpr int kThreads = 256;       // of a block; a row of a segment each
+inline constexpr int kWarpQueries = 8;     // queries whose numbers a warp holds side by side
+inline constexpr int kStageFloats = 4096;  // of K or V decoded at a time
 inline constexpr int kMaxDim = 256;
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
@@ -64,9 +64,8 @@ struct QueryLimits {
     const bool there = i < tile.count;
     position[i] = there ? tile.position(i) : -1;
     for (int side = 0; side < 2; ++side)
-      boundary[side][i] = there ? attention::boundary(args.view[side], tile.span, args.pass.reads,
-                                                      position[i])
-                                : 0;
+      boundary[side][i] =
+          there ? attention::boundary(args.view[side], tile.span, args.pass.reads, position[i]) : 0;
   }
 };
 
