@@ -13,4 +13,6 @@ if(KVX_HAVE_CUDA)
   kvx_test(gpu_elementwise_test LABEL quick DEPS kvx_gpu kvx_num kvx_gen SOURCES gpu/elementwise_test.cc)
   kvx_test(gpu_engine_test LABEL quick DEPS kvx_gpu kvx_model kvx_ref kvx_gen kvx_tiny_model TIMEOUT 600
     SOURCES gpu/engine_test.cc gpu/engine_refusals_test.cc)
+  kvx_test(gpu_scheme_host_test LABEL quick DEPS kvx_gpu kvx_ref kvx_gen SOURCES gpu/scheme_host_test.cc)
+  kvx_test(gpu_scheme_kernels_test LABEL quick DEPS kvx_gpu kvx_ref kvx_gen SOURCES gpu/scheme_kernels_test.cc)
 endif()
