@@ -54,7 +54,7 @@ SchemeRow summarise_scheme(const std::vector<const UnitRecord*>& records,
     values += record->values;
     tokens += record->tokens;
     same_top += record->same_top;
-    seconds += record->seconds;
+    seconds += record->seconds();
     kl_means.push_back(record->kl_mean);
   }
   row.bits_k = 8.0 * static_cast<double>(bytes_k) / static_cast<double>(values);
