@@ -28,13 +28,6 @@ ByteCount parse_bytes(const Json& json) {
   return count;
 }
 
-Json shadow_json(const ShadowCount& count) {
-  return {{"E0", count.cache},
-          {"E1", count.decoded},
-          {"E2", count.attention},
-          {"mismatches", count.mismatches}};
-}
-
 ShadowCount parse_shadow(const Json& json) {
   return {json.at("E0"), json.at("E1"), json.at("E2"), json.at("mismatches")};
 }
@@ -97,6 +90,13 @@ ShadowCount& ShadowCount::operator+=(const ShadowCount& other) {
   attention += other.attention;
   mismatches += other.mismatches;
   return *this;
+}
+
+Json shadow_json(const ShadowCount& count) {
+  return {{"E0", count.cache},
+          {"E1", count.decoded},
+          {"E2", count.attention},
+          {"mismatches", count.mismatches}};
 }
 
 bool UnitRecord::has_run(std::string_view backend) const {

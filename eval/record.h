@@ -50,6 +50,9 @@ struct ShadowCount {
   bool operator==(const ShadowCount&) const = default;
 };
 
+// {"E0": .., "E1": .., "E2": .., "mismatches": ..}
+Json shadow_json(const ShadowCount& count);
+
 // One backend's pass over the unit. None of it is part of the values.
 struct BackendRun {
   std::string backend;

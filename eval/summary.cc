@@ -74,6 +74,17 @@ SchemeRow summarise_scheme(const std::vector<const UnitRecord*>& records,
   return row;
 }
 
+void add_backends(const std::vector<const UnitRecord*>& records, Backends& backends) {
+  for (const UnitRecord* record : records) {
+    ++backends.units;
+    if (record->runs.size() > 1) ++backends.equal;
+    for (const BackendRun& run : record->runs) {
+      ++backends.by_name[run.backend];
+      if (run.shadow) backends.shadow += *run.shadow;
+    }
+  }
+}
+
 // The scores of the positions from `first` on, of windows with `per_window` scores each.
 std::vector<double> from_position(const std::vector<double>& scores, int64_t first,
                                   int64_t per_window) {
@@ -108,7 +119,7 @@ Summary summarise(const RunFolder& folder, const Cut& cut, int64_t windows, int6
   for (const std::string scheme : summary.run.at("schemes"))
     if (scheme != base_scheme) schemes.push_back(scheme);
   for (const std::string mode : summary.run.at("modes")) {
-    ModeSummary out{mode, {}};
+    ModeSummary out{mode, {}, {}};
     std::vector<double> base_means;
     PositionScores base;
     for (const std::string& scheme : schemes) {
@@ -135,6 +146,7 @@ Summary summarise(const RunFolder& folder, const Cut& cut, int64_t windows, int6
       }
       row.bins = position_bins(scores, base, first.first_position, first.targets, cut.length, bins);
       out.rows.push_back(std::move(row));
+      add_backends(records, out.backends);
     }
     if (!out.rows.empty()) summary.modes.push_back(std::move(out));
   }
