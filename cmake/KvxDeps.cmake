@@ -16,6 +16,8 @@ set(KVX_FMT fmt::fmt)
 if(KVX_STATIC)
   set(KVX_FMT fmt::fmt-header-only)
 endif()
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
 # Libraries that come with pkg-config files only, as imported targets; static archives where asked for.
