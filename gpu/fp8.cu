@@ -63,21 +63,15 @@ struct Fp8Codec {
   __device__ float scaled(float x, const Group& g) const {
     if (scale == ScaleOf::kToken) return g.factor == 0.0f ? 0.0f : __fmul_rn(x, g.factor);
     if (scale == ScaleOf::kOne) return x;
-    return ordinary && is_finite(x) ? g.by.quotient(x) : __fdiv_rn(x, g.by.d);
+    return ordinary && is_finite(x) ? g.by.long_quotient(x) : __fdiv_rn(x, g.by.d);
+  }
+  // Saturation and NaN are the page's: satfinite of the PTX instruction.
+  __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
+    const float2 values = {scaled(low_half(pair), low), scaled(high_half(pair), high)};
+    const uint32_t two = __nv_cvt_float2_to_fp8x2(values, __NV_SATFINITE, type);
+    return __byte_perm(two, 0, 0x4140);
   }
 };
-
-// Two values a conversion. Saturation and NaN are the page's: satfinite of the PTX instruction.
-__device__ void encode8(const Fp8Codec& codec, const Eight& x, const Fp8Codec::Group& group,
-                        uint32_t (&code)[8]) {
-#pragma unroll
-  for (int i = 0; i < 8; i += 2) {
-    const float2 pair = {codec.scaled(x.value(i), group), codec.scaled(x.value(i + 1), group)};
-    const uint32_t two = __nv_cvt_float2_to_fp8x2(pair, __NV_SATFINITE, codec.type);
-    code[i] = two & 255u;
-    code[i + 1] = two >> 8;
-  }
-}
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";

@@ -101,16 +101,19 @@ struct GgmlCodec {
     if (kind == Kind::kSigned && d == 0.0f) d = -0.0f;
     return {f16_encode(d), f16_encode(m), d == 0.0f ? 0.0f : __frcp_rn(d), m, true};
   }
-  __device__ uint32_t encode(float x, const Group& g) const {
+  __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
+    return code_pair(code(low_half(pair), low), code(high_half(pair), high), 0x00FF00FFu);
+  }
+  __device__ uint32_t code(float x, const Group& g) const {
     if (!g.finite) return 0;
+    // Halves away from zero: the greatest number below .5 takes all that reach .5 to the next
+    // integer and no other.
     if (kind == Kind::kMagnitude) {
       const float v = __fmul_rn(x, g.id);
-      // Cutting |v| + .5 before it is cut to an integer changes no integer part.
-      const auto n = static_cast<int32_t>(floor_bits(__fadd_rz(fabsf(v), 0.5f)) & 255u);
-      return static_cast<uint32_t>(v < 0.0f ? -n : n);
+      return static_cast<uint32_t>(__float2int_rz(__fadd_rn(v, copysignf(0x1.fffffep-2f, v))));
     }
     const float from = kind == Kind::kMinimum ? __fsub_rn(x, g.m) : x;
-    return min(floor_bits(__fadd_rn(__fmul_rn(from, g.id), half)) & 255u, top);
+    return min(__float2uint_rz(__fadd_rn(__fmul_rn(from, g.id), half)), top);
   }
 };
 

@@ -16,10 +16,11 @@ struct IntCodec {
   struct Group {
     uint32_t scale, zero;
     Divisor by;  // s; {0, 0}: the group holds a value that is not finite
-    float z;
+    float z, least;
   };
 
   bool symmetric = false;
+  uint32_t mask = 0;  // of a pair of codes
   uint32_t sign = 0;  // of a code in two's complement; 0: codes have none
   float least = 0.0f;
   Divisor top;  // Q
@@ -39,16 +40,20 @@ struct IntCodec {
   __device__ Stats stats(const Eight& x, int) const { return Extremes::of(x); }
   __device__ Stats merge(Stats a, Stats b) const { return Extremes::merge(a, b); }
   __device__ Group group(Stats stats, int) const {
-    if (!Extremes::finite(stats)) return {0x7E00u, 0u, {0.0f, 0.0f}, 0.0f};
-    const float least_x = Extremes::min(stats);
-    const float range = symmetric ? Extremes::magnitude(stats) : Extremes::max(stats) - least_x;
+    if (!Extremes::finite(stats)) return {0x7E00u, 0u, {0.0f, 0.0f}, 0.0f, 0.0f};
+    const float min_x = Extremes::min(stats);
+    const float range = symmetric ? Extremes::magnitude(stats) : Extremes::max(stats) - min_x;
     const uint16_t s = f16_encode(top.quotient(fmaxf(range, 1e-5f)));
-    const float z = symmetric ? 0.0f : 0.0f - least_x;
-    return {s, f16_encode(z), Divisor::of(f16_decode(s)), z};
+    const float z = symmetric ? 0.0f : 0.0f - min_x;
+    return {s, f16_encode(z), Divisor::of(f16_decode(s)), z, least};
   }
-  __device__ uint32_t encode(float x, const Group& g) const {
-    const float from_zero = g.by.d == 0.0f ? 0.0f : __fadd_rn(x, g.z);
-    return nearest_bits(fminf(fmaxf(g.by.quotient(from_zero), least), top.d));
+  __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
+    return code_pair(code(low_half(pair), low), code(high_half(pair), high), mask);
+  }
+  // In a group that holds a value that is not finite every quotient is 0 or NaN, which fmaxf drops.
+  __device__ uint32_t code(float x, const Group& g) const {
+    const float q = g.by.quotient(__fadd_rn(x, g.z));
+    return nearest_bits(fminf(fmaxf(q, g.least), top.d));
   }
 };
 
@@ -70,6 +75,7 @@ Scheme<IntCodec> side(const Descriptor& descriptor, const std::string& name, int
               .rule = {.unit = along_tokens ? static_cast<int32_t>(g) : 1}};
   const auto top = static_cast<float>((1 << (symmetric ? bits - 1 : bits)) - 1);
   s.codec = {.symmetric = symmetric,
+             .mask = ((1u << bits) - 1u) * 0x10001u,
              .sign = symmetric ? 1u << (bits - 1) : 0u,
              .least = symmetric ? -top : 0.0f,
              .top = {top, 1.0f / top}};

@@ -19,7 +19,6 @@ struct KiviCodec {
   struct Group {
     uint32_t scale, zero;
     Divisor by;
-    float mn;
   };
 
   float top = 0.0f;         // Q
@@ -42,14 +41,17 @@ struct KiviCodec {
     // s = 0: every positive d gives Q, d = 0 gives 0. s not finite: every d gives 0.
     Divisor by{0.0f, s == 0.0f ? 0x1p+60f : 0.0f};
     if (s != 0.0f && is_finite(s)) by = Divisor::of(s);
-    return {pattern(s), pattern(mn), by, mn};
+    return {pattern(s), pattern(mn), by};
   }
-  // No binary16 number is halfway between two others and a quotient of two: a faithful quotient
-  // rounds to binary16 as the IEEE one does, below 2^-14 to some t that makes code 0. fmaxf turns
-  // NaN to 0, as the page's RNE does.
-  __device__ uint32_t encode(float x, const Group& g) const {
-    const float d = round_half(__fsub_rn(x, g.mn));
-    return nearest_bits(round_half(fminf(fmaxf(g.by.faithful(d), 0.0f), top)));
+  // Sums and differences of binary16 are rounded to it at once: through binary32 they come out the
+  // same. The greater of NaN and 0 is 0, as the code of NaN.
+  __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
+    const __half2 d = __hsub2_rn(as_half2(pair), as_half2(low.zero | high.zero << 16));
+    __half2 t =
+        __floats2half2_rn(low.by.quotient(__low2float(d)), high.by.quotient(__high2float(d)));
+    t = __hmin2(__hmax2(t, __float2half2_rn(0.0f)), __float2half2_rn(top));
+    // In 1024 .. 2047 binary16 holds the integers.
+    return as_word(__hadd2_rn(t, __float2half2_rn(1024.0f))) & 0x00FF00FFu;
   }
 };
 

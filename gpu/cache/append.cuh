@@ -9,7 +9,8 @@
 //   Stats merge(const Stats& a, const Stats& b) const;
 //   struct Group { uint32_t scale, zero; ... };   // patterns to store, and what encode needs
 //   Group group(const Stats& stats, int head) const;
-//   uint32_t encode(float x, const Group& group) const;  // x of binary16; higher bits are dropped
+//   // Codes of two values in binary16, each of its group, in the halves of a word.
+//   uint32_t encode(uint32_t pair, const Group& low, const Group& high) const;
 //   static constexpr bool kAnyGroup;     // groups need not be multiples of 8: Stats stats(bits)
 //   static constexpr bool kAlongTokens;  // groups may lie along tokens: Stats is a MinMax,
 //                                        // `using Extremes = MinMax<...>`
@@ -29,18 +30,23 @@ struct AppendPlan {
   NonFiniteKey* non_finite = nullptr;
 };
 
-template <class Codec>
-__global__ void __launch_bounds__(kAppendThreads, 2)
-    append_kernel(const __grid_constant__ AppendPlan<Codec> plan) {
-  const AppendSide<Codec>& side = plan.side[blockIdx.z];
+// Where groups lie on the sides of a launch. One launch takes sides of both kinds where a pass is
+// short and a launch is what it costs; else each kind has the registers to itself.
+enum class GroupAxis : uint8_t { kChannels, kTokens, kEither };
+inline constexpr int32_t kShortPass = 512;
+
+template <class Codec, GroupAxis kAxis>
+__global__ void __launch_bounds__(kAppendThreads, kAxis == GroupAxis::kChannels ? 4 : 2)
+    append_kernel(const __grid_constant__ AppendPlan<Codec> plan, int first_side) {
+  const AppendSide<Codec>& side = plan.side[first_side + blockIdx.z];
   const PassSpan span = plan.spans[blockIdx.y];
-  if constexpr (Codec::kAlongTokens) {
-    if (side.view.format.along_tokens) {
+  if constexpr (kAxis != GroupAxis::kChannels) {
+    if (kAxis == GroupAxis::kTokens || side.view.format.along_tokens) {
       append_tokens(side, span, plan.non_finite);
       return;
     }
   }
-  append_channels(side, span, plan.non_finite);
+  if constexpr (kAxis != GroupAxis::kTokens) append_channels(side, span, plan.non_finite);
 }
 
 // Warps that a span of at most `max_count` tokens may need on one side.
@@ -51,22 +57,42 @@ inline int64_t append_warps(const SideFormat& format, const CacheShape& shape, i
   return (tokens + at_once - 1) / at_once * shape.kv_heads;
 }
 
+template <class Codec, GroupAxis kAxis>
+void launch_append(const AppendPlan<Codec>& plan, const Pass& pass, int first_side, int sides,
+                   cudaStream_t stream) {
+  int64_t warps = 0;
+  for (int i = first_side; i < first_side + sides; ++i) {
+    const SideView& view = plan.side[i].view;
+    const int64_t needed = append_warps(view.format, view.shape, pass.max_count);
+    warps = needed > warps ? needed : warps;
+  }
+  constexpr int kWarps = kAppendThreads / 32;
+  const dim3 grid(static_cast<unsigned>((warps + kWarps - 1) / kWarps),
+                  static_cast<unsigned>(pass.span_count), static_cast<unsigned>(sides));
+  append_kernel<Codec, kAxis><<<grid, kAppendThreads, 0, stream>>>(plan, first_side);
+  check_launch("append");
+}
+
 template <class Codec>
 void append(const Codec& k, const Codec& v, const AppendArgs& args, cudaStream_t stream) {
   if (args.pass.span_count == 0 || args.pass.rows == 0) return;
   const AppendPlan<Codec> plan{{{k, args.view[0], args.k, 0}, {v, args.view[1], args.v, 1}},
                                args.pass.spans,
                                args.non_finite};
-  int64_t warps = 0;
-  for (const SideView& view : args.view) {
-    const int64_t needed = append_warps(view.format, view.shape, args.pass.max_count);
-    warps = needed > warps ? needed : warps;
+  if constexpr (Codec::kAlongTokens) {
+    const bool k_tokens = args.view[0].format.along_tokens;
+    const bool v_tokens = args.view[1].format.along_tokens;
+    if (k_tokens && v_tokens)
+      return launch_append<Codec, GroupAxis::kTokens>(plan, args.pass, 0, 2, stream);
+    if (k_tokens != v_tokens) {
+      if (args.pass.rows <= kShortPass)
+        return launch_append<Codec, GroupAxis::kEither>(plan, args.pass, 0, 2, stream);
+      launch_append<Codec, GroupAxis::kTokens>(plan, args.pass, k_tokens ? 0 : 1, 1, stream);
+      return launch_append<Codec, GroupAxis::kChannels>(plan, args.pass, k_tokens ? 1 : 0, 1,
+                                                        stream);
+    }
   }
-  constexpr int kWarps = kAppendThreads / 32;
-  const dim3 grid(static_cast<unsigned>((warps + kWarps - 1) / kWarps),
-                  static_cast<unsigned>(args.pass.span_count), 2);
-  append_kernel<<<grid, kAppendThreads, 0, stream>>>(plan);
-  check_launch("append");
+  launch_append<Codec, GroupAxis::kChannels>(plan, args.pass, 0, 2, stream);
 }
 
 }  // namespace kvx::gpu

@@ -14,16 +14,17 @@ struct RowLane {
   int32_t warp_first, first;
   bool used;
 
-  __device__ RowLane(const CacheShape& shape, int32_t range_first) {
+  template <class Codec>
+  __device__ RowLane(const AppendSide<Codec>& s, int32_t range_first) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
-    const int lanes = shape.head_dim / 8;
-    step = 32 / lanes;
-    used = lane / lanes < step;
-    channel = lane % lanes * 8;
-    head = warp % shape.kv_heads;
-    warp_first = range_first + warp / shape.kv_heads * step * kRowsPerLane;
-    first = warp_first + lane / lanes;
+    const int row = s.lanes.quotient(lane), tile = s.heads.quotient(warp);
+    step = s.lanes.quotient(32);
+    used = row < step;
+    channel = s.lanes.remainder(lane, row) * 8;
+    head = s.heads.remainder(warp, tile);
+    warp_first = range_first + tile * step * kRowsPerLane;
+    first = warp_first + row;
   }
 };
 
@@ -32,9 +33,12 @@ struct PageCursor {
   const int32_t* page;
   int32_t in;
 
-  __device__ PageCursor(const SideView& view, int slot, int32_t token)
-      : page(view.pages + int64_t{slot} * view.pages_per_slot + token / view.shape.page_tokens),
-        in(token % view.shape.page_tokens) {}
+  template <class Codec>
+  __device__ PageCursor(const AppendSide<Codec>& s, int slot, int32_t token) {
+    const int number = s.page_tokens.quotient(token);
+    page = s.view.pages + int64_t{slot} * s.view.pages_per_slot + number;
+    in = s.page_tokens.remainder(token, number);
+  }
   __device__ void advance(int by, int page_tokens) {
     in += by;
     if (in < page_tokens) return;
@@ -84,26 +88,33 @@ __device__ inline void store_meta(const SideView& view, int64_t at, const Group&
 
 // Groups of any size: every lane that needs a group walks over all of it.
 template <class Codec>
-__device__ inline void seal_any_group(const AppendSide<Codec>& s, const PassSpan& span, int head,
-                                      int32_t token, int channel, const Eight& x) {
+__device__ inline typename Codec::Group any_group(const AppendSide<Codec>& s, const PassSpan& span,
+                                                  int head, int32_t token, int channel) {
   const int g = s.view.format.group;
-  typename Codec::Group group;
-  uint32_t code[8];
-  for (int i = 0; i < 8; ++i) {
-    const int c = channel + i;
-    if (i == 0 || c % g == 0) {
-      const int start = c - c % g;
-      auto stats = s.codec.stats(load_half(s.view, s.rows, span, head, token, start));
-      for (int j = 1; j < g; ++j)
-        stats = s.codec.merge(
-            stats, s.codec.stats(load_half(s.view, s.rows, span, head, token, start + j)));
-      group = s.codec.group(stats, head);
-      if (c == start) store_meta(s.view, s.view.group_of(span.slot, head, token, c), group);
-    }
-    code[i] = s.codec.encode(x.value(i), group);
+  const int start = channel - channel % g;
+  auto stats = s.codec.stats(load_half(s.view, s.rows, span, head, token, start));
+  for (int j = 1; j < g; ++j)
+    stats = s.codec.merge(stats,
+                          s.codec.stats(load_half(s.view, s.rows, span, head, token, start + j)));
+  const typename Codec::Group group = s.codec.group(stats, head);
+  if (channel == start) store_meta(s.view, s.view.group_of(span.slot, head, token, start), group);
+  return group;
+}
+
+template <class Codec>
+__device__ inline void seal_any_groups(const AppendSide<Codec>& s, const PassSpan& span, int head,
+                                       int32_t token, int channel) {
+  uint32_t pair[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int c = channel + 2 * i;
+    const uint32_t low = load_half(s.view, s.rows, span, head, token, c);
+    const uint32_t high = load_half(s.view, s.rows, span, head, token, c + 1);
+    pair[i] = s.codec.encode(low | high << 16, any_group(s, span, head, token, c),
+                             any_group(s, span, head, token, c + 1));
   }
   pack8(s.view.row(span.slot, head, token) + channel / 8 * s.view.format.bits, s.view.format.bits,
-        code);
+        pair);
 }
 
 template <class Codec>
@@ -113,19 +124,14 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
   const CacheShape& shape = view.shape;
   const SideFormat& format = view.format;
   const AppendRange range(format.rule, span, non_finite != nullptr);
-  const RowLane at(shape, range.first);
+  const RowLane at(s, range.first);
   if (at.warp_first >= range.end) return;
 
   Eight x[kRowsPerLane];
   const auto wanted = [&](int32_t token) { return at.used && token < range.end; };
   load_tokens(view, s.rows, span, at.head, at.first, at.step, at.channel, wanted, x);
-  if (non_finite != nullptr) {
-#pragma unroll
-    for (int i = 0; i < kRowsPerLane; ++i) {
-      const int32_t token = at.first + i * at.step;
-      if (wanted(token)) look(non_finite, s.side, view, span, at.head, token, at.channel, x[i]);
-    }
-  }
+  if (non_finite != nullptr)
+    look(non_finite, s.side, view, span, at.head, at.first, at.step, at.channel, wanted, x);
   if (at.warp_first >= range.sealed) return;
 
   const auto sealed = [&](int32_t token) { return at.used && token < range.sealed; };
@@ -133,35 +139,34 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
     if (format.group % 8 != 0) {
       for (int i = 0; i < kRowsPerLane; ++i) {
         const int32_t token = at.first + i * at.step;
-        if (sealed(token)) seal_any_group(s, span, at.head, token, at.channel, x[i]);
+        if (sealed(token)) seal_any_groups(s, span, at.head, token, at.channel);
       }
       return;
     }
   }
-  const int in_group = at.channel % format.group;
+  const int lane = at.channel / 8;                       // of the row
+  const int group_index = s.group_lanes.quotient(lane);  // in the row
+  const int group_lane = s.group_lanes.remainder(lane, group_index);
   typename Codec::Stats stats[kRowsPerLane] = {};
   if (format.scale_bytes != 0) {
 #pragma unroll
-    for (int i = 0; i < kRowsPerLane; ++i) stats[i] = s.codec.stats(x[i], in_group);
-    merge_lanes(s.codec, stats, in_group / 8, format.group / 8);
+    for (int i = 0; i < kRowsPerLane; ++i) stats[i] = s.codec.stats(x[i], group_lane * 8);
+    merge_lanes(s.codec, stats, group_lane, static_cast<int>(s.group_lanes.divisor));
   }
-  const int groups = shape.head_dim / format.group;  // of a row
-  const int64_t page_codes = shape.page_tokens * format.row_bytes(shape.head_dim);
-  PageCursor cursor(view, span.slot, at.first);
+  const int groups = s.group_lanes.quotient(static_cast<int>(s.lanes.divisor));  // of a row
+  const int64_t row_bytes = format.row_bytes(shape.head_dim);
+  PageCursor cursor(s, span.slot, at.first);
 #pragma unroll
   for (int i = 0; i < kRowsPerLane; ++i) {
     if (i > 0) cursor.advance(at.step, shape.page_tokens);
     if (!sealed(at.first + i * at.step)) continue;
     const typename Codec::Group group = s.codec.group(stats[i], at.head);
-    uint32_t code[8];
-    encode8(s.codec, x[i], group, code);
-    const int64_t page = cursor.index(shape, at.head);
-    pack8(view.codes + page * page_codes + cursor.in * format.row_bytes(shape.head_dim) +
-              at.channel / 8 * format.bits,
-          format.bits, code);
-    if (in_group == 0)
-      store_meta(view, (page * shape.page_tokens + cursor.in) * groups + at.channel / format.group,
-                 group);
+    uint32_t pair[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) pair[j] = s.codec.encode(x[i].word[j], group, group);
+    const int64_t row = cursor.index(shape, at.head) * shape.page_tokens + cursor.in;
+    pack8(view.codes + row * row_bytes + lane * format.bits, format.bits, pair);
+    if (group_lane == 0) store_meta(view, row * groups + group_index, group);
   }
 }
 

@@ -4,11 +4,21 @@
 
 #include <cuda_fp16.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "gpu/common/ieee.cuh"
 
 namespace kvx::gpu {
+
+__device__ inline __half2 as_half2(uint32_t pair) {
+  return *reinterpret_cast<const __half2*>(&pair);
+}
+__device__ inline uint32_t as_word(__half2 pair) {
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+__device__ inline float low_half(uint32_t pair) { return __low2float(as_half2(pair)); }
+__device__ inline float high_half(uint32_t pair) { return __high2float(as_half2(pair)); }
 
 // Channels [8 i, 8 i + 8) of a row in binary16; value j is half j % 2 of word j / 2.
 struct Eight {
@@ -16,25 +26,45 @@ struct Eight {
   __device__ uint16_t bits(int i) const {
     return static_cast<uint16_t>(word[i / 2] >> (16 * (i % 2)));
   }
-  __device__ float value(int i) const {
-    const __half2 pair = *reinterpret_cast<const __half2*>(&word[i / 2]);
-    return i % 2 == 0 ? __low2float(pair) : __high2float(pair);
+};
+
+// Unsigned division by a number that the host knows, of n < 2^31 (Granlund and Montgomery, PLDI
+// 1994).
+struct FastDiv {
+  uint32_t divisor = 1, magic = 1, shift = 0;
+
+  FastDiv() = default;
+  explicit FastDiv(int by) : divisor(static_cast<uint32_t>(by)) {
+    while (uint64_t{1} << shift < divisor) ++shift;
+    magic = static_cast<uint32_t>((((uint64_t{1} << shift) - divisor) << 32) / divisor + 1);
+  }
+  __device__ int quotient(int n) const {
+    const auto u = static_cast<uint32_t>(n);
+    return static_cast<int>((__umulhi(u, magic) + u) >> shift);
+  }
+  __device__ int remainder(int n, int quotient_of_n) const {
+    return n - quotient_of_n * static_cast<int>(divisor);
   }
 };
 
 __device__ inline bool f16_finite(uint16_t bits) { return (bits & 0x7C00u) != 0x7C00u; }
 
-__device__ inline bool has_non_finite(const Eight& x) {
-  uint32_t seen = 0;
+// The greatest magnitudes of pairs of values; a NaN wins.
+__device__ inline uint32_t max_magnitudes(uint32_t seen, const Eight& x) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) seen |= (x.word[i] & 0x7C007C00u) + 0x04000400u;
-  return (seen & 0x80008000u) != 0;
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t magnitude = x.word[i] & 0x7FFF7FFFu;
+    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(seen) : "r"(magnitude));
+  }
+  return seen;
+}
+__device__ inline bool pair_finite(uint32_t pair) {
+  return ((pair & 0x7C007C00u) + 0x04000400u & 0x80008000u) == 0;
 }
 
 // Two values rounded to binary16 (1.10, but for the payload of a NaN), `low` in the low half.
 __device__ inline uint32_t f16_pair(float low, float high) {
-  const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
+  return as_word(__floats2half2_rn(low, high));
 }
 
 // min of both halves of a and b; -0 < +0. A NaN wins, or is skipped.
@@ -78,28 +108,30 @@ struct MinMax {
     const float low = -min(m), high = max(m);
     return low > high ? low : high;
   }
-  __device__ static bool finite(uint32_t m) {
-    return ((m & 0x7C007C00u) + 0x04000400u & 0x80008000u) == 0;
-  }
+  __device__ static bool finite(uint32_t m) { return pair_finite(m); }
 };
 
-// Correctly rounded quotients x / d. With r = RN(1 / d) the first q is off by at most 1.5 ulp, the
-// second is one of the two neighbours of x / d, and a step from such a one with an exact remainder
-// gives the IEEE quotient (Markstein, IBM J. Res. Dev. 34(1), 1990). Needs d within 2^-60 .. 2^60
-// and x zero or within 2^-40 .. 2^40: no remainder is subnormal there.
+// Quotients x / d, rounded once as IEEE asks. With r = RN(1 / d) the product q = x r is off by at
+// most 1.5 ulp; q + r (x - q d), the remainder exact, is that of x / d moved by less than 2^-22 ulp
+// and rounded. Needs d within 2^-60 .. 2^60 and x zero or within 2^-40 .. 2^40: no remainder is
+// subnormal.
 struct Divisor {
   float d = 1.0f;
   float r = 1.0f;  // RN(1 / d)
 
   __device__ static Divisor of(float d) { return {d, __frcp_rn(d)}; }
 
-  // Off by less than 1 ulp.
-  __device__ float faithful(float x) const {
+  // d of at most 11 bits: a quotient is never halfway between two binary32 numbers M, as M d has
+  // more bits than x, and no nearer to one than 2^-12 ulp, as x - M d is an integer in units of
+  // |x| 2^-36. So one step suffices.
+  __device__ float quotient(float x) const {
     const float q = __fmul_rn(x, r);
     return __fmaf_rn(__fmaf_rn(-q, d, x), r, q);
   }
-  __device__ float quotient(float x) const {
-    const float q = faithful(x);
+  // Any d: the first step gives a neighbour of x / d, a step from such a one the nearest
+  // (Markstein, IBM J. Res. Dev. 34(1), 1990).
+  __device__ float long_quotient(float x) const {
+    const float q = quotient(x);
     return __fmaf_rn(__fmaf_rn(-q, d, x), r, q);
   }
 };
@@ -112,41 +144,36 @@ __device__ inline float round_half(float x) { return __half2float(__float2half_r
 __device__ inline uint32_t nearest_bits(float x) {
   return __float_as_uint(__fadd_rn(x, 0x1.8p+23f));
 }
-// 0 <= x < 2^23, cut to an integer: in the low 23 bits.
-__device__ inline uint32_t floor_bits(float x) { return __float_as_uint(__fadd_rz(x, 0x1p+23f)); }
 
-// The low `bits` bits of eight codes to `bits` bytes at `to`, little-endian.
-__device__ inline void pack8(std::byte* to, int bits, const uint32_t (&code)[8]) {
-  const uint32_t mask = bits < 32 ? (1u << bits) - 1u : ~0u;
+// Two codes of a pair of values, the first in the low half, of `bits` bits each; `mask` has them
+// set in both halves.
+__device__ inline uint32_t code_pair(uint32_t a, uint32_t b, uint32_t mask) {
+  return __byte_perm(a, b, 0x5410) & mask;
+}
+
+// Eight codes of `bits` bits, in pairs, to `bits` bytes at `to`, little-endian.
+__device__ inline void pack8(std::byte* to, int bits, const uint32_t (&pair)[4]) {
   switch (bits) {
     case 2: {
-      uint32_t w = 0;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) w |= (code[i] & mask) << (2 * i);
-      *reinterpret_cast<uint16_t*>(to) = static_cast<uint16_t>(w);
+      const uint32_t w = pair[0] + (pair[1] << 4) + (pair[2] << 8) + (pair[3] << 12);
+      *reinterpret_cast<uint16_t*>(to) = static_cast<uint16_t>(w | w >> 14);
       return;
     }
     case 4: {
-      uint32_t w = 0;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) w |= (code[i] & mask) << (4 * i);
-      *reinterpret_cast<uint32_t*>(to) = w;
+      const uint32_t low = pair[0] + (pair[1] << 8), high = pair[2] + (pair[3] << 8);
+      *reinterpret_cast<uint32_t*>(to) = __byte_perm(low | low >> 12, high | high >> 12, 0x5410);
       return;
     }
     case 8: {
-      uint2 w = {0, 0};
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        w.x |= (code[i] & mask) << (8 * i);
-        w.y |= (code[i + 4] & mask) << (8 * i);
-      }
-      *reinterpret_cast<uint2*>(to) = w;
+      *reinterpret_cast<uint2*>(to) = {__byte_perm(pair[0], pair[1], 0x6420),
+                                       __byte_perm(pair[2], pair[3], 0x6420)};
       return;
     }
     default: {  // 3, 5, 6, 7
       uint64_t w = 0;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) w |= static_cast<uint64_t>(code[i] & mask) << (bits * i);
+      for (int i = 0; i < 8; ++i)
+        w |= static_cast<uint64_t>(pair[i / 2] >> (16 * (i % 2)) & 0xFFu) << (bits * i);
       for (int i = 0; i < bits; ++i) to[i] = static_cast<std::byte>(w >> (8 * i));
     }
   }
@@ -156,13 +183,6 @@ __device__ inline void pack8(std::byte* to, int bits, const uint32_t (&code)[8])
 template <class F>
 __device__ inline uint32_t map_words(uint32_t stats, F f) {
   return f(stats);
-}
-
-template <class Codec>
-__device__ inline void encode8(const Codec& codec, const Eight& x,
-                               const typename Codec::Group& group, uint32_t (&code)[8]) {
-#pragma unroll
-  for (int i = 0; i < 8; ++i) code[i] = codec.encode(x.value(i), group);
 }
 
 // A stored pattern of 2 or 4 bytes, element `at` of an array.

@@ -9,13 +9,35 @@
 namespace kvx::gpu {
 
 inline constexpr int kAppendThreads = 256;
+inline constexpr int kTileChannels = 64;  // of a warp, where groups lie along tokens
 
+KVX_HD inline int token_tiles(const CacheShape& shape) {
+  return (shape.head_dim + kTileChannels - 1) / kTileChannels;
+}
+
+// One side of an append as its kernel gets it, with divisions prepared.
 template <class Codec>
 struct AppendSide {
   Codec codec;
   SideView view;
   PassRows rows;
   int side = 0;
+  FastDiv lanes;  // of a row, eight channels each
+  FastDiv heads;
+  FastDiv page_tokens;
+  FastDiv group_lanes;  // along channels
+  FastDiv tiles;        // along tokens
+
+  AppendSide(const Codec& codec_in, const SideView& view_in, const PassRows& rows_in, int side_in)
+      : codec(codec_in),
+        view(view_in),
+        rows(rows_in),
+        side(side_in),
+        lanes(view.shape.head_dim / 8),
+        heads(view.shape.kv_heads),
+        page_tokens(view.shape.page_tokens),
+        group_lanes(view.format.group < 8 ? 1 : view.format.group / 8),
+        tiles(token_tiles(view.shape)) {}
 };
 
 // Tokens that sealing looks at: [first, sealed) are sealed now, and of [first, end) those of the
@@ -48,18 +70,24 @@ __device__ inline Eight load_rounded(const float* from) {
 }
 
 // Tokens token, token + step, ..., kCount of them, as far as `wanted` says; others are zeros. All
-// loads are under way before the first is used.
+// loads of binary16 are under way before the first is used.
 template <int kCount, class Wanted>
 __device__ inline void load_tokens(const SideView& view, const PassRows& rows, const PassSpan& span,
                                    int head, int32_t token, int step, int channel, Wanted wanted,
                                    Eight (&x)[kCount]) {
+  const int64_t first = pass_index(view, span, token, head, channel);
+  const int64_t stride = int64_t{step} * view.shape.kv_heads * view.shape.head_dim;
   if (rows.type == ScalarType::kF16) {
     const uint16_t* from[kCount];
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const int32_t t = token + i * step;
-      from[i] = static_cast<const uint16_t*>(rows.data) + pass_index(view, span, t, head, channel);
-      if (t < span.first && wanted(t)) from[i] = view.exact_row(span.slot, head, t) + channel;
+    for (int i = 0; i < kCount; ++i)
+      from[i] = static_cast<const uint16_t*>(rows.data) + first + i * stride;
+    if (token < span.first) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        const int32_t t = token + i * step;
+        if (t < span.first && wanted(t)) from[i] = view.exact_row(span.slot, head, t) + channel;
+      }
     }
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
@@ -72,8 +100,7 @@ __device__ inline void load_tokens(const SideView& view, const PassRows& rows, c
     x[i] = Eight{};
     if (!wanted(t)) continue;
     x[i] = t < span.first ? load_halves(view.exact_row(span.slot, head, t) + channel)
-                          : load_rounded(static_cast<const float*>(rows.data) +
-                                         pass_index(view, span, t, head, channel));
+                          : load_rounded(static_cast<const float*>(rows.data) + first + i * stride);
   }
 }
 
@@ -98,11 +125,22 @@ __device__ inline void report_non_finite(NonFiniteKey* key, int side, const Side
   }
 }
 
+// Looks through tokens of the pass as load_tokens gave them.
+template <int kCount, class Wanted>
 __device__ inline void look(NonFiniteKey* key, int side, const SideView& view, const PassSpan& span,
-                            int head, int32_t token, int channel, const Eight& x) {
-  if (token < span.first || !has_non_finite(x)) return;
-  report_non_finite(key, side, view, int64_t{span.row} + (token - span.first), head, channel,
-                    [&](int i) { return !f16_finite(x.bits(i)); });
+                            int head, int32_t token, int step, int channel, Wanted wanted,
+                            const Eight (&x)[kCount]) {
+  uint32_t seen = 0;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) seen = max_magnitudes(seen, x[i]);
+  if (pair_finite(seen)) return;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const int32_t t = token + i * step;
+    if (t >= span.first && wanted(t) && !pair_finite(max_magnitudes(0, x[i])))
+      report_non_finite(key, side, view, int64_t{span.row} + (t - span.first), head, channel,
+                        [&](int j) { return !f16_finite(x[i].bits(j)); });
+  }
 }
 
 }  // namespace kvx::gpu

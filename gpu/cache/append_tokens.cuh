@@ -2,20 +2,15 @@
 // one head, eight channels and every fourth token a lane.
 #pragma once
 
-#include "gpu/cache/append_source.cuh"
+#include "gpu/cache/append_channels.cuh"
 
 namespace kvx::gpu {
 
-inline constexpr int kTileChannels = 64;
 inline constexpr int kTokenLanes = 32 / (kTileChannels / 8);
 inline constexpr int kTokensPerLane = 8;
 // Groups of as many tokens stay in registers between statistics and codes; longer ones are read
 // again, from the caches.
 inline constexpr int kTokensHeld = kTokenLanes * kTokensPerLane;
-
-KVX_HD inline int64_t token_tiles(const CacheShape& shape) {
-  return (shape.head_dim + kTileChannels - 1) / kTileChannels;
-}
 
 // Metadata of eight neighbouring channels, `at` that of the first.
 template <class Group>
@@ -40,11 +35,11 @@ __device__ inline void append_tokens(const AppendSide<Codec>& s, const PassSpan&
   const AppendRange range(format.rule, span, non_finite != nullptr);
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int64_t warp = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
-  const int tiles = static_cast<int>(token_tiles(shape));
-  const int channel = static_cast<int>(warp % tiles) * kTileChannels + lane % 8 * 8;
-  const int head = static_cast<int>(warp / tiles % shape.kv_heads);
-  const int64_t first = range.first + warp / tiles / shape.kv_heads * format.group;
+  const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
+  const int row_tile = s.tiles.quotient(warp), index = s.heads.quotient(row_tile);
+  const int channel = s.tiles.remainder(warp, row_tile) * kTileChannels + lane % 8 * 8;
+  const int head = s.heads.remainder(row_tile, index);
+  const int64_t first = range.first + int64_t{index} * format.group;
   if (first >= range.end) return;
   const auto base = static_cast<int32_t>(first);
   const bool seals = base < range.sealed;
@@ -62,11 +57,12 @@ __device__ inline void append_tokens(const AppendSide<Codec>& s, const PassSpan&
   for (int32_t done = 0; done < format.group; done += kTokensHeld) {
     const int32_t token = token_lane + done;
     load_tokens(view, s.rows, span, head, token, kTokenLanes, channel, wanted, x);
+    if (non_finite != nullptr)
+      look(non_finite, s.side, view, span, head, token, kTokenLanes, channel, wanted, x);
 #pragma unroll
     for (int i = 0; i < kTokensPerLane; ++i) {
       const int32_t t = token + i * kTokenLanes;
       if (!wanted(t)) continue;
-      if (non_finite != nullptr) look(non_finite, s.side, view, span, head, t, channel, x[i]);
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
         low.word[c] = Extremes::merge(low.word[c], x[i].word[c]);
@@ -92,8 +88,9 @@ __device__ inline void append_tokens(const AppendSide<Codec>& s, const PassSpan&
     group[2 * c + 1] = s.codec.group(__byte_perm(low.word[c], high.word[c], 0x7632), head);
   }
 
-  const int32_t in = base % shape.page_tokens;
-  const int64_t page = view.page_of(span.slot, base) * shape.kv_heads + head;
+  const PageCursor cursor(s, span.slot, base);
+  const int32_t in = cursor.in;
+  const int64_t page = cursor.index(shape, head);
   if (lane / 8 == 0)
     store_meta8(
         view,
@@ -110,10 +107,11 @@ __device__ inline void append_tokens(const AppendSide<Codec>& s, const PassSpan&
     for (int i = 0; i < kTokensPerLane; ++i) {
       const int32_t t = token + i * kTokenLanes;
       if (t >= end) continue;
-      uint32_t code[8];
+      uint32_t pair[4];
 #pragma unroll
-      for (int c = 0; c < 8; ++c) code[c] = s.codec.encode(x[i].value(c), group[c]);
-      pack8(codes + (t - base) * row_bytes, format.bits, code);
+      for (int c = 0; c < 4; ++c)
+        pair[c] = s.codec.encode(x[i].word[c], group[2 * c], group[2 * c + 1]);
+      pack8(codes + (t - base) * row_bytes, format.bits, pair);
     }
   }
 }

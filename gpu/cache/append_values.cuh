@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kAppendThreads)
   const CacheShape& shape = view.shape;
   const PassSpan span = plan.spans[blockIdx.y];
   const int32_t end = span.first + span.count;
-  const RowLane at(shape, span.first);
+  const RowLane at(s, span.first);
   if (at.warp_first >= end || !at.used) return;
 
   float x[kRowsPerLane][8] = {};
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kAppendThreads)
   }
   const int bits = view.format.bits;
   const int64_t row_bytes = view.format.row_bytes(shape.head_dim);
-  PageCursor cursor(view, span.slot, at.first);
+  PageCursor cursor(s, span.slot, at.first);
 #pragma unroll
   for (int i = 0; i < kRowsPerLane; ++i) {
     if (i > 0) cursor.advance(at.step, shape.page_tokens);
