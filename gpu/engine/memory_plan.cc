@@ -84,7 +84,7 @@ MemoryPlan plan_memory(const DeviceModel& model, const Descriptor& scheme,
                       .max_length = at.pool.tokens};
     const int64_t scratch =
         std::max(scratch_floats(model, *kernels, shape, rows, at.logit_rows, prefill),
-                 scratch_floats(model, *kernels, shape, decode.rows, at.pool.sequences, decode));
+                 scratch_floats(model, *kernels, shape, decode.rows, at.logit_rows, decode));
     constexpr int64_t kOthers = int64_t{64} << 20;  // graphs, kernels that are still to be loaded
     return CachePool::bytes(scheme, at.layers, at.pool) + PassBuffers::bytes(c, at.pass_rows) +
            LogitSlots::bytes(c, at.logit_rows) + scratch * int64_t{sizeof(float)} + kOthers;
