@@ -44,6 +44,7 @@ Engine::Engine(std::shared_ptr<const DeviceModel> model, const Descriptor& schem
       pool_(scheme, plan.layers, plan.pool),
       buffers_(model_->config(), plan.pass_rows),
       logits_(model_->config(), plan.logit_rows),
+      scratch_(plan.scratch_floats),
       spans_(plan.pool.sequences),
       notes_(model_->config().layers),
       host_notes_(model_->config().layers),
