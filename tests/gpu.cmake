@@ -6,4 +6,5 @@ if(KVX_HAVE_CUDA)
     SOURCES gpu/attend_test.cc gpu/attend_case.cc gpu/attend_codecs.cu)
   kvx_test(gpu_cache_test LABEL quick DEPS kvx_gpu kvx_ref kvx_gen
     SOURCES gpu/layer_cache_test.cc gpu/pool_test.cc)
+  kvx_test(gpu_laws_test LABEL quick DEPS kvx_gpu kvx_laws SOURCES gpu/laws_test.cc)
 endif()
