@@ -7,6 +7,7 @@
 #include "eval/number.h"
 #include "eval/options.h"
 #include "gpu/registry.h"
+#include "sim/api/schema.h"
 #include "sim/model/checkpoint.h"
 #include "sim/model/tokenizer.h"
 
@@ -23,6 +24,15 @@ std::string mxcsr_text() {
                      (state & 0x0040) != 0 ? "on" : "off", state);
 }
 
+// Schemes with CUDA kernels in this program, whether there is a device or not.
+std::string cuda_schemes() {
+  std::string names;
+  for (const SchemeSchema& scheme : schemes())
+    if (gpu::has_kernel(scheme.name))
+      names += fmt::format("{}{}", names.empty() ? "" : " ", scheme.name);
+  return names.empty() ? "none" : names;
+}
+
 Json machine() {
   const BuildInfo& build = build_info();
   const HostInfo host = host_info();
@@ -36,6 +46,7 @@ Json machine() {
   json["threads"] = omp_get_max_threads();
   json["arithmetic"] = mxcsr_text();
   json["cuda"] = gpu::device_report();
+  json["cuda_schemes"] = cuda_schemes();
   for (const auto& [name, version] : build.libraries) json["libraries"][name] = version;
   return json;
 }

@@ -28,6 +28,12 @@ Modes prefill-exact and context-exact read the first N tokens of a window (--con
 computed and the rest through the cache. Scored are the tokens from N on, in context-exact those
 from N+1 on: token N is predicted by a position that has read nothing quantised.
 
+--backend cuda computes the same bits on a GPU. In every pass the reference computes a layer again
+from the activations of the pass (--shadow N: N layers) and compares what the cache stores, what it
+decodes to and the attention of some queries. --backend cpu,cuda runs every unit on both, compares
+every logit and every likelihood, and shows where they part (exit code 1). On a folder that the
+other backend filled, the recorded values are compared.
+
 The table goes to standard output, progress to standard error. The run folder gets run.json, one
 line of results.jsonl per window and scheme, table.csv, divergence.csv, positions.csv (scores by
 position in the window), plot.svg and positions.svg; the same command continues a folder that was
@@ -55,7 +61,10 @@ int cmd_eval(const std::vector<std::string>& words) {
   RunFolder folder(in.out, in.header, note);
   for (const Descriptor& scheme : in.schemes) in.artifacts.save(scheme, kept_artifacts(in.out));
   watch_interrupts();
-  if (!run_missing(in, folder, quiet)) {
+  const BackendMaker make = [&in](std::string_view name) {
+    return open_backend(name, *in.checkpoint, in.threads);
+  };
+  if (!run_missing(in, folder, quiet, make)) {
     say(fmt::format("interrupted with {} units done; the same command with --out {} continues",
                     folder.size(), in.out));
     return static_cast<int>(Exit::kInterrupted);

@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include "eval/backend.h"
 #include "eval/cli.h"
 #include "eval/number.h"
 #include "eval/options.h"
@@ -58,6 +59,12 @@ std::string standing(const KeySpec& key) {
   return key.fallback.empty() ? "optional" : fmt::format("default {}", key.fallback);
 }
 
+// What --backend takes, and why it cannot run here.
+std::string backend_text(std::string_view name) {
+  const std::string reason = backend_unavailable(name);
+  return reason.empty() ? "ready" : reason;
+}
+
 std::string list_text() {
   std::string text = "schemes\n";
   for (const SchemeSchema& scheme : schemes()) {
@@ -77,6 +84,9 @@ std::string list_text() {
   text += align_columns(rows, 2);
   text += "\ncache modes\n\n";
   for (const auto& [name, doc] : kModes) text += fmt::format("  {:14} {}\n", name, doc);
+  text += "\nbackends\n\n";
+  for (const char* name : {kCpu, kCuda})
+    text += fmt::format("  {:14} {}\n", name, backend_text(name));
   return text + fmt::format(
                     "\ntasks\n\n  {:14} perplexity in the protocol of GPTQ or llama.cpp, "
                     "divergence from fp:f32\n"
@@ -116,6 +126,12 @@ Json list_json() {
     json["aliases"].push_back({{"name", alias.name}, {"descriptor", alias.descriptor}});
   json["modes"] = Json::array();
   for (const auto& [name, doc] : kModes) json["modes"].push_back({{"name", name}, {"doc", doc}});
+  json["backends"] = Json::array();
+  for (const char* name : {kCpu, kCuda}) {
+    const std::string reason = backend_unavailable(name);
+    json["backends"].push_back({{"name", name}, {"ready", reason.empty()}});
+    if (!reason.empty()) json["backends"].back()["reason"] = reason;
+  }
   Json modes = Json::array();
   for (const auto& [name, doc] : kModes) modes.push_back(name);
   json["tasks"] = Json::array(
@@ -132,8 +148,8 @@ int cmd_list(const std::vector<std::string>& words) {
   const Options options(visible, words);
   if (options.flag("help")) {
     print_help(
-        "usage: kvx list [--json]\n\nSchemes with their keys, aliases, cache modes and "
-        "tasks.\n\n",
+        "usage: kvx list [--json]\n\nSchemes with their keys, aliases, cache modes, "
+        "backends and tasks.\n\n",
         visible);
   } else if (options.flag("json")) {
     fmt::print("{}\n", list_json().dump(2));

@@ -11,6 +11,7 @@
 #include "eval/build_info.h"
 #include "eval/files.h"
 #include "eval/plan.h"
+#include "eval/ppl.h"
 #include "eval/scheme_options.h"
 #include "eval/text.h"
 #include "gpu/registry.h"
@@ -24,17 +25,18 @@ namespace po = boost::program_options;
 using model::CacheMode;
 
 constexpr std::array<std::string_view, 1> kTasks{"ppl"};
-constexpr std::array<std::string_view, 2> kBackends{"cpu", "cuda"};
 constexpr std::array<std::string_view, 2> kNonFinite{"refuse", "propagate"};
 
 void check_backend(const std::string& backend, const std::vector<Descriptor>& schemes) {
-  if (backend == "cpu") return;
-  if (!gpu::built()) throw environment_error("--backend cuda: this program was built without CUDA");
-  for (const Descriptor& scheme : schemes)
+  if (const std::string reason = backend_unavailable(backend); !reason.empty())
+    throw environment_error(fmt::format("--backend {}: {}", backend, reason));
+  if (backend == kCpu) return;
+  std::vector<Descriptor> run = schemes;
+  run.push_back(Descriptor::parse(kBaseScheme));
+  for (const Descriptor& scheme : run)
     if (!gpu::has_kernel(scheme.name()))
       throw environment_error(
-          fmt::format("--backend cuda: no CUDA kernels for scheme {}", scheme.name()));
-  throw environment_error("--backend cuda: no CUDA engine in this program");
+          fmt::format("--backend {}: no CUDA kernels for scheme {}", backend, scheme.name()));
 }
 
 // Makes every cache once, so that a scheme that does not fit the model is refused before anything
@@ -42,10 +44,14 @@ void check_backend(const std::string& backend, const std::vector<Descriptor>& sc
 void check_shapes(const Inputs& in, const model::ModelConfig& config) {
   for (const Descriptor& scheme : in.schemes)
     for (const CacheMode mode : in.modes)
-      for (int layer = 0; layer < config.layers; ++layer)
-        in.artifacts.factory(scheme)(
-            {.shape = {layer, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
-             .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept});
+      for (int layer = 0; layer < config.layers; ++layer) {
+        const CacheConfig cache{
+            .shape = {layer, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
+            .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
+            .artifacts = in.artifacts.artifacts()};
+        in.artifacts.factory(scheme)(cache);
+        if (in.backends.back() == kCuda) gpu::make_cache(scheme, cache);
+      }
 }
 
 template <class T>
@@ -66,17 +72,20 @@ std::string utc_now() {
 }
 
 // This call, with what it runs on: none of it decides a value.
-Json session(const std::vector<std::string>& words, int threads) {
+Json session(const std::vector<std::string>& words, const Inputs& in) {
   const HostInfo host = host_info();
   const BuildInfo& build = build_info();
   Json command = Json::array({"kvx", "eval"});
   for (const std::string& word : words) command.push_back(word);
-  return {{"started", utc_now()},
-          {"command", command},
-          {"program",
-           {{"version", build.version}, {"compiler", build.compiler}, {"flags", build.flags}}},
-          {"host", {{"name", host.name}, {"cpu", host.cpu}, {"isa", host.isa}}},
-          {"threads", threads}};
+  Json json{{"started", utc_now()},
+            {"command", command},
+            {"program",
+             {{"version", build.version}, {"compiler", build.compiler}, {"flags", build.flags}}},
+            {"host", {{"name", host.name}, {"cpu", host.cpu}, {"isa", host.isa}}},
+            {"threads", in.threads},
+            {"backends", in.backends}};
+  if (in.backends.back() == kCuda) json["device"] = gpu::device_report();
+  return json;
 }
 
 struct Source {
@@ -156,7 +165,10 @@ po::options_description eval_options() {
   add("length", text(), "tokens in a window, L (default: 2048; llama.cpp's protocol: 512)");
   add("context", text(), "tokens of each window that prefill-exact and context-exact read exactly");
   add("windows", text()->default_value("all"), "number of windows, from the start");
-  add("backend", text()->default_value("cpu"), "cpu or cuda");
+  add("backend", text()->default_value("cpu"),
+      "cpu, cuda, or cpu,cuda: both run every unit and must give the same bits");
+  add("shadow", text(),
+      "layers of every CUDA pass that the CPU reference computes again (default: 1; 0 beside cpu)");
   add_artifacts_option(options);
   add("out", text(), "run folder (default: runs/TIME-MODEL)");
   add("threads", text()->default_value("0"),
@@ -180,12 +192,19 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   const std::string data_path = options.required("data");
   options.choice("task", kTasks);
   const std::string format = options.choice("format", kTextFormats);
-  const std::string backend = options.choice("backend", kBackends);
+  in.backends = parse_backends(options.required("backend"));
   const std::string nonfinite = options.choice("nonfinite", kNonFinite);
   in.nonfinite = nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate;
   in.out = options.has("out") ? options.required("out") : default_folder(model_path);
   in.threads = static_cast<int>(options.integer("threads", 0, 4096));
-  const int64_t seed = options.integer("seed", 0, INT64_MAX);
+  in.seed = static_cast<uint64_t>(options.integer("seed", 0, INT64_MAX));
+  const bool cuda = in.backends.back() == kCuda;
+  if (options.has("shadow")) {
+    in.shadow_layers = options.integer("shadow", 0, 4096);
+    if (!cuda) throw usage_error("--shadow: of --backend cuda; the cpu is the reference itself");
+  } else {
+    in.shadow_layers = cuda && in.backends.size() == 1 ? 1 : 0;
+  }
   const bool all_windows = options.text("windows") == "all";
   if (!all_windows) in.windows = options.integer("windows", 1, INT64_MAX);
   in.artifacts = artifact_store(options, kept_artifacts(in.out));
@@ -197,7 +216,7 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   if (in.cut.protocol == Protocol::kLlamaCpp && format != "text")
     throw usage_error(
         fmt::format("--format {}: protocol llama.cpp takes the bytes of the file", format));
-  check_backend(backend, in.schemes);
+  for (const std::string& backend : in.backends) check_backend(backend, in.schemes);
 
   const std::string data = read_file(data_path);
   const std::string text = format == "text" ? std::string(protocol_text(in.cut.protocol, data))
@@ -225,8 +244,8 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
                                   in.windows, data_path, count, available, in.cut.length));
 
   in.header = make_header(in, *tokenizer, {model_path, data_path, format, nonfinite, data, text});
-  in.header["seed"] = seed;
-  in.header["sessions"] = Json::array({session(words, in.threads)});
+  in.header["seed"] = in.seed;
+  in.header["sessions"] = Json::array({session(words, in)});
   return in;
 }
 

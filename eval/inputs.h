@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/artifacts.h"
+#include "eval/backend.h"
 #include "eval/number.h"
 #include "eval/options.h"
 #include "eval/protocol.h"
@@ -26,6 +27,9 @@ struct Inputs {
   Cut cut;                      // of the text into windows
   int64_t windows = 0;
   NonFinite nonfinite = NonFinite::kRefuse;
+  std::vector<std::string> backends;  // that run every unit, at least one
+  int64_t shadow_layers = 0;          // of every pass that is not the CPU's (shadow.h)
+  uint64_t seed = 1;
   int threads = 0;
   std::string out;  // run folder
   Json header;      // its run.json

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <stdexcept>
 
 #include "eval/stats.h"
@@ -27,6 +28,46 @@ ByteCount parse_bytes(const Json& json) {
   return count;
 }
 
+ShadowCount parse_shadow(const Json& json) {
+  return {json.at("E0"), json.at("E1"), json.at("E2"), json.at("mismatches")};
+}
+
+Json timing_json(const UnitRecord& record, double seconds) {
+  return {{"seconds", seconds},
+          {"tokens_per_second", static_cast<double>(record.tokens) / seconds}};
+}
+
+Json runs_json(const UnitRecord& record) {
+  Json list = Json::array();
+  for (const BackendRun& run : record.runs) {
+    Json json{{"name", run.backend}, {"timing", timing_json(record, run.seconds)}};
+    if (run.shadow) json["shadow"] = shadow_json(*run.shadow);
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+// Records of earlier programs say nothing of backends: there was one.
+std::vector<BackendRun> parse_runs(const Json& json) {
+  if (!json.contains("backends"))
+    return {{.backend = "cpu", .seconds = json.at("timing").at("seconds"), .shadow = {}}};
+  std::vector<BackendRun> runs;
+  for (const Json& item : json.at("backends")) {
+    runs.push_back({item.at("name"), item.at("timing").at("seconds"), std::nullopt});
+    if (item.contains("shadow")) runs.back().shadow = parse_shadow(item.at("shadow"));
+  }
+  if (runs.empty()) throw std::runtime_error("no backends");
+  return runs;
+}
+
+uint64_t parse_hash(const std::string& digits) {
+  uint64_t hash = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), hash, 16);
+  if (digits.size() != 16 || error != std::errc() || end != digits.data() + digits.size())
+    throw std::runtime_error("logits is not 16 hex digits");
+  return hash;
+}
+
 double bits_per_value(int64_t bytes, int64_t values) {
   return 8.0 * static_cast<double>(bytes) / static_cast<double>(values);
 }
@@ -41,6 +82,26 @@ std::string scheme_label(const std::string& versioned) {
   const size_t at = versioned.find('@');
   const size_t end = std::min(versioned.find(':'), versioned.size());
   return at < end ? versioned.substr(0, at) + versioned.substr(end) : versioned;
+}
+
+ShadowCount& ShadowCount::operator+=(const ShadowCount& other) {
+  cache += other.cache;
+  decoded += other.decoded;
+  attention += other.attention;
+  mismatches += other.mismatches;
+  return *this;
+}
+
+Json shadow_json(const ShadowCount& count) {
+  return {{"E0", count.cache},
+          {"E1", count.decoded},
+          {"E2", count.attention},
+          {"mismatches", count.mismatches}};
+}
+
+bool UnitRecord::has_run(std::string_view backend) const {
+  return std::any_of(runs.begin(), runs.end(),
+                     [&](const BackendRun& run) { return run.backend == backend; });
 }
 
 void UnitRecord::summarise(const PositionScores& scores) {
@@ -71,6 +132,7 @@ Json to_json(const UnitRecord& record) {
   json["kl_p999"] = exact_number(record.kl_p999);
   json["kl_max"] = exact_number(record.kl_max);
   json["same_top"] = record.same_top;
+  if (record.logits) json["logits"] = fmt::format("{:016x}", *record.logits);
   json["values"] = record.values;
   json["bytes"] = {{"k", bytes_json(k)}, {"v", bytes_json(v)}};
   json["bits_per_value"] = {{"k", bits_per_value(k.total(), record.values)},
@@ -78,8 +140,9 @@ Json to_json(const UnitRecord& record) {
                             {"kv", bits_per_value(k.total() + v.total(), 2 * record.values)}};
   json["nominal_bits"] = {{"k", record.nominal[0]}, {"v", record.nominal[1]}};
   json["positions"] = {{"file", record.positions_file}, {"sha256", record.positions_sha256}};
-  json["timing"] = {{"seconds", record.seconds},
-                    {"tokens_per_second", static_cast<double>(record.tokens) / record.seconds}};
+  json["timing"] = timing_json(record, record.seconds());
+  json["backends"] = runs_json(record);
+  if (record.runs.size() > 1) json["equal"] = true;
   return json;
 }
 
@@ -105,7 +168,8 @@ UnitRecord parse_record(const Json& json) {
   record.nominal = {json.at("nominal_bits").at("k"), json.at("nominal_bits").at("v")};
   record.positions_file = json.at("positions").at("file");
   record.positions_sha256 = json.at("positions").at("sha256");
-  record.seconds = json.at("timing").at("seconds");
+  if (json.contains("logits")) record.logits = parse_hash(json.at("logits"));
+  record.runs = parse_runs(json);
   return record;
 }
 

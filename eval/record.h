@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,27 @@ struct PositionScores {
   explicit PositionScores(size_t targets = 0) : nll(targets), kl(targets), same_top(targets) {}
 };
 
+// Values of a pass that the CPU reference computed again, and how many came out otherwise.
+struct ShadowCount {
+  int64_t cache = 0;      // E0: codes, scales, zeros, which tokens are sealed, bytes by item
+  int64_t decoded = 0;    // E1
+  int64_t attention = 0;  // E2: of sampled queries
+  int64_t mismatches = 0;
+
+  ShadowCount& operator+=(const ShadowCount& other);
+  bool operator==(const ShadowCount&) const = default;
+};
+
+// {"E0": .., "E1": .., "E2": .., "mismatches": ..}
+Json shadow_json(const ShadowCount& count);
+
+// One backend's pass over the unit. None of it is part of the values.
+struct BackendRun {
+  std::string backend;
+  double seconds = 0;  // wall clock of the pass
+  std::optional<ShadowCount> shadow;
+};
+
 struct UnitRecord {
   UnitKey key;
   std::string protocol;
@@ -53,10 +75,14 @@ struct UnitRecord {
   std::array<ByteCount, 2> bytes;   // of all layers at the end of the window, by side
   int64_t values = 0;               // K values held by all layers; as many V values
   std::array<double, 2> nominal{};  // bits per value, mean over layers, by side
-  std::string positions_file;       // relative to the run folder
+  // logits_hash of the rows of the scored positions; absent in records of earlier programs.
+  std::optional<uint64_t> logits;
+  std::string positions_file;  // relative to the run folder
   std::string positions_sha256;
-  double seconds = 0;  // wall clock of the pass; not part of the values
+  std::vector<BackendRun> runs;  // that computed these values, each backend once
 
+  double seconds() const { return runs.front().seconds; }
+  bool has_run(std::string_view backend) const;
   // Fills the statistics from the scores.
   void summarise(const PositionScores& scores);
 };

@@ -164,7 +164,7 @@ void RunFolder::load_results(const Note& note) {
       try {
         UnitRecord record = parse_record(Json::parse(text.begin() + static_cast<ptrdiff_t>(good),
                                                      text.begin() + static_cast<ptrdiff_t>(end)));
-        records_.emplace(record.key, std::move(record));
+        records_.insert_or_assign(record.key, std::move(record));
       } catch (const std::exception& error) {
         problem = error.what();
       }
@@ -196,6 +196,28 @@ void RunFolder::add(UnitRecord record, const PositionScores& scores) {
   record.positions_sha256 = sha256_hex(content);
   write_file(file(record.positions_file), content);
 
+  append_line(record);
+  records_.insert_or_assign(record.key, std::move(record));
+}
+
+void RunFolder::add_run(const UnitRecord& again) {
+  UnitRecord record = *find(again.key);
+  record.runs.push_back(again.runs.front());
+  if (!record.logits) record.logits = again.logits;
+  append_line(record);
+  records_.insert_or_assign(again.key, std::move(record));
+}
+
+void RunFolder::add_difference(const Json& difference) {
+  const std::string name = file("differences.jsonl");
+  const int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0) throw cannot_save(name);
+  const bool written = write_all(fd, json_text(difference, -1) + "\n") && ::fsync(fd) == 0;
+  ::close(fd);
+  if (!written) throw cannot_save(name);
+}
+
+void RunFolder::append_line(const UnitRecord& record) {
   const std::string name = file("results.jsonl");
   struct stat before {};
   if (::fstat(results_, &before) != 0) throw cannot_save(name);
@@ -206,7 +228,6 @@ void RunFolder::add(UnitRecord record, const PositionScores& scores) {
     [[maybe_unused]] const int cut = ::ftruncate(results_, before.st_size);
     throw error;
   }
-  records_.insert_or_assign(record.key, std::move(record));
 }
 
 PositionScores RunFolder::positions(const UnitRecord& record) const {

@@ -3,7 +3,9 @@
 // continues from what is there.
 //
 //   run.json        written whole, by rename
-//   results.jsonl   append-only; each line is on disk before the next unit starts
+//   results.jsonl   append-only; each line is on disk before the next unit starts; a unit that
+//                   another backend computed too has a line more, and its last line holds
+//   differences.jsonl   append-only, for people: what backends did not agree on
 //   positions/*.f64 per unit: `targets` NLLs, divergences, then agreements of the most probable
 //                   token (1 or 0), little-endian binary64; on disk before the line
 //   lock            held by the process that writes
@@ -46,6 +48,13 @@ class RunFolder {
   // finished lines as they were.
   void add(UnitRecord record, const PositionScores& scores);
 
+  // Adds the backend that gave a finished unit the same values again: its line is written again,
+  // with one backend more, and the last line of a unit holds. Throws as `add` does.
+  void add_run(const UnitRecord& again);
+
+  // Adds a line to differences.jsonl: where a backend gave other values.
+  void add_difference(const Json& difference);
+
   // The scores of a finished unit. Throws an environment Error where the side file is not what was
   // written.
   PositionScores positions(const UnitRecord& record) const;
@@ -58,6 +67,7 @@ class RunFolder {
   void lock();
   void merge_header(const Json& header);
   void load_results(const Note& note);
+  void append_line(const UnitRecord& record);
 
   std::string path_;
   int lock_ = -1;

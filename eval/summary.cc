@@ -54,7 +54,7 @@ SchemeRow summarise_scheme(const std::vector<const UnitRecord*>& records,
     values += record->values;
     tokens += record->tokens;
     same_top += record->same_top;
-    seconds += record->seconds;
+    seconds += record->seconds();
     kl_means.push_back(record->kl_mean);
   }
   row.bits_k = 8.0 * static_cast<double>(bytes_k) / static_cast<double>(values);
@@ -72,6 +72,17 @@ SchemeRow summarise_scheme(const std::vector<const UnitRecord*>& records,
   row.same_top = static_cast<double>(same_top) / static_cast<double>(row.targets);
   row.tokens_per_second = static_cast<double>(tokens) / seconds;
   return row;
+}
+
+void add_backends(const std::vector<const UnitRecord*>& records, Backends& backends) {
+  for (const UnitRecord* record : records) {
+    ++backends.units;
+    if (record->runs.size() > 1) ++backends.equal;
+    for (const BackendRun& run : record->runs) {
+      ++backends.by_name[run.backend];
+      if (run.shadow) backends.shadow += *run.shadow;
+    }
+  }
 }
 
 // The scores of the positions from `first` on, of windows with `per_window` scores each.
@@ -108,7 +119,7 @@ Summary summarise(const RunFolder& folder, const Cut& cut, int64_t windows, int6
   for (const std::string scheme : summary.run.at("schemes"))
     if (scheme != base_scheme) schemes.push_back(scheme);
   for (const std::string mode : summary.run.at("modes")) {
-    ModeSummary out{mode, {}};
+    ModeSummary out{mode, {}, {}};
     std::vector<double> base_means;
     PositionScores base;
     for (const std::string& scheme : schemes) {
@@ -135,6 +146,7 @@ Summary summarise(const RunFolder& folder, const Cut& cut, int64_t windows, int6
       }
       row.bins = position_bins(scores, base, first.first_position, first.targets, cut.length, bins);
       out.rows.push_back(std::move(row));
+      add_backends(records, out.backends);
     }
     if (!out.rows.empty()) summary.modes.push_back(std::move(out));
   }

@@ -2,6 +2,7 @@
 // document and the picture all show this.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,9 +44,19 @@ struct SchemeRow {
   std::vector<PositionBin> bins;  // by position in the window
 };
 
+// What computed the units of a mode. Where two backends did, their values were compared and are
+// equal.
+struct Backends {
+  int64_t units = 0;
+  std::map<std::string, int64_t> by_name;  // units
+  int64_t equal = 0;                       // units that two backends computed
+  ShadowCount shadow;
+};
+
 struct ModeSummary {
   std::string mode;
   std::vector<SchemeRow> rows;  // the base first, then as in run.json
+  Backends backends;            // of the rows' units
 };
 
 struct Summary {

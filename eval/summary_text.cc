@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "eval/backend.h"
 #include "eval/summary.h"
 #include "eval/text_table.h"
 
@@ -42,6 +43,32 @@ std::string bos_text(const Summary& summary) {
                                              : "at the start of every window";
 }
 
+// Empty where the CPU alone computed everything.
+std::string backends_text(const Backends& backends) {
+  if (backends.by_name.size() == 1 && backends.by_name.begin()->first == kCpu) return "";
+  std::string text = "\n";
+  for (const auto& [name, units] : backends.by_name)
+    text += fmt::format("{}: {} of {} units{}", name, units, backends.units,
+                        name == backends.by_name.rbegin()->first ? "\n" : ", ");
+  if (backends.equal > 0)
+    text += fmt::format(
+        "equality: {} units on both, every logit and every likelihood equal to the last bit\n",
+        backends.equal);
+  const ShadowCount& shadow = backends.shadow;
+  if (shadow.cache > 0)
+    text += fmt::format(
+        "shadow: recomputed by the reference E0 {}, E1 {}, E2 {} values, {} mismatches\n",
+        thousands(shadow.cache), thousands(shadow.decoded), thousands(shadow.attention),
+        thousands(shadow.mismatches));
+  return text;
+}
+
+Json backends_json(const Backends& backends) {
+  Json json{{"units", backends.units}, {"by_name", backends.by_name}, {"equal", backends.equal}};
+  json["shadow"] = shadow_json(backends.shadow);
+  return json;
+}
+
 Json interval_json(const std::optional<Interval>& interval) {
   if (!interval) return nullptr;
   return {{"low", exact_number(interval->low)}, {"high", exact_number(interval->high)}};
@@ -65,6 +92,7 @@ std::string summary_table(const Summary& summary) {
                                                 "tok/s"}};
     for (const SchemeRow& row : mode.rows) rows.push_back(table_row(row, summary.protocol));
     text += align_columns(rows, 1);
+    text += backends_text(mode.backends);
   }
   return text;
 }
@@ -122,7 +150,9 @@ Json summary_json(const Summary& summary) {
       item["timing"] = {{"tokens_per_second", row.tokens_per_second}};
       rows.push_back(std::move(item));
     }
-    json["modes"].push_back({{"mode", mode.mode}, {"rows", std::move(rows)}});
+    json["modes"].push_back({{"mode", mode.mode},
+                             {"rows", std::move(rows)},
+                             {"backends", backends_json(mode.backends)}});
   }
   return json;
 }

@@ -22,16 +22,16 @@ struct Fp8Codec {
   using Meta = float;
   struct Group {
     uint32_t scale = 0, zero = 0;
-    Divisor by;          // of a static scale
+    Divisor by;           // of a static scale
     float factor = 1.0f;  // of a token's; 0: the row holds a value that is not finite
   };
 
   __nv_fp8_interpretation_t type = __NV_E4M3;
   ScaleOf scale = ScaleOf::kOne;
-  bool ordinary = false;           // static: all scales are within 2^-60 .. 2^60
-  const float* table = nullptr;    // device: static scales
-  int table_stride = 0;            // 1: one per KV head
-  Divisor largest;                 // M
+  bool ordinary = false;         // static: all scales are within 2^-60 .. 2^60
+  const float* table = nullptr;  // device: static scales
+  int table_stride = 0;          // 1: one per KV head
+  Divisor largest;               // M
 
   __device__ Meta meta(const SideView& view, int64_t group, int head) const {
     if (scale == ScaleOf::kOne) return 1.0f;
@@ -39,8 +39,7 @@ struct Fp8Codec {
                                      : reinterpret_cast<const float*>(view.scale)[group];
   }
   __device__ float decode(uint32_t code, Meta s) const {
-    const __half_raw value =
-        __nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), type);
+    const __half_raw value = __nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), type);
     return fl16(__fmul_rn(__half2float(value), s));
   }
 
@@ -82,8 +81,7 @@ __device__ void encode8(const Fp8Codec& codec, const Eight& x, const Fp8Codec::G
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i)
-    text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  for (size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
   return text + "]";
 }
 
@@ -138,9 +136,7 @@ std::unique_ptr<SchemeKernels> make_fp8(const Descriptor& descriptor, const Cach
   s.format = {.bits = 8, .group = dim, .scale_bytes = kind == "token" ? 4 : 0};
   const float largest = e5m2 ? 57344.0f : 448.0f;
   s.codec.type = e5m2 ? __NV_E5M2 : __NV_E4M3;
-  s.codec.scale = calibrated        ? ScaleOf::kStatic
-                  : kind == "token" ? ScaleOf::kToken
-                                    : ScaleOf::kOne;
+  s.codec.scale = calibrated ? ScaleOf::kStatic : kind == "token" ? ScaleOf::kToken : ScaleOf::kOne;
   s.codec.largest = {largest, 1.0f / largest};
   s.codec.table_stride = kind == "head" ? 1 : 0;
   s.nominal_bits = 8;

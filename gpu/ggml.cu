@@ -25,7 +25,8 @@ struct GgmlCodec {
     float d, m;
   };
   // kSigned: `values` is |x| << 6 | (31 - index) << 1 | sign, of which the greatest is the first of
-  // the greatest. Otherwise Extremes, and `zero` is the same key of the zeros, + 64; 0: no zero seen.
+  // the greatest. Otherwise Extremes, and `zero` is the same key of the zeros, + 64; 0: no zero
+  // seen.
   struct Stats {
     uint32_t values = 0, zero = 0;
   };
@@ -123,13 +124,14 @@ struct Format {
   int bits;
   Kind kind;
 };
-constexpr Format kFormats[] = {{"q8_0", 8, Kind::kMagnitude}, {"q5_1", 5, Kind::kMinimum},
-                               {"q5_0", 5, Kind::kSigned},    {"q4_1", 4, Kind::kMinimum},
+constexpr Format kFormats[] = {{"q8_0", 8, Kind::kMagnitude},
+                               {"q5_1", 5, Kind::kMinimum},
+                               {"q5_0", 5, Kind::kSigned},
+                               {"q4_1", 4, Kind::kMinimum},
                                {"q4_0", 4, Kind::kSigned}};
 
 // The struct of one block: d, m, fifth bits, codes.
-void put_struct(std::vector<std::byte>& to, const SealedHead& head, size_t block,
-                const Format& f) {
+void put_struct(std::vector<std::byte>& to, const SealedHead& head, size_t block, const Format& f) {
   const uint32_t* const codes = head.codes.data() + block * kBlock;
   put_pattern(to, head.scale[block], 2);
   if (f.kind == Kind::kMinimum) put_pattern(to, head.zero[block], 2);
@@ -161,10 +163,7 @@ std::unique_ptr<SchemeKernels> make_ggml(const Descriptor& descriptor, const Cac
   const bool minimum = f.kind == Kind::kMinimum;
 
   Scheme<GgmlCodec> s;
-  s.format = {.bits = f.bits,
-              .group = kBlock,
-              .scale_bytes = 2,
-              .zero_bytes = minimum ? 2 : 0};
+  s.format = {.bits = f.bits, .group = kBlock, .scale_bytes = 2, .zero_bytes = minimum ? 2 : 0};
   s.nominal_bits = f.bits;
   const float range = f.kind == Kind::kMagnitude ? 127.0f
                       : minimum                  ? static_cast<float>((1 << f.bits) - 1)

@@ -41,18 +41,9 @@ std::string device_report() {
   return report;
 }
 
-class DeviceModel {};
-
 std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config) {
   if (const std::string reason = unavailable(); !reason.empty()) throw environment_error(reason);
   return std::make_unique<DeviceLayerCache>(descriptor, config);
-}
-std::shared_ptr<const DeviceModel> load_model(const model::Checkpoint&) {
-  throw usage_error("there is no CUDA engine");
-}
-std::unique_ptr<model::Transformer> make_engine(std::shared_ptr<const DeviceModel>,
-                                                const Descriptor&, const EngineSettings&) {
-  throw usage_error("there is no CUDA engine");
 }
 
 }  // namespace kvx::gpu

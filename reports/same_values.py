@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the values of two run folders, unit by unit, timing left out: same_values.py FOLDER FOLDER. Exit 1 if any differ.
+"""Compares the values of two run folders, unit by unit, timing and backends left out: same_values.py FOLDER FOLDER. Exit 1 if any differ.
 
 Records of different schemas are compared in the fields that both have, the scores of their positions included where the newer
 folder has its side files (schema/result.md says what a schema added)."""
@@ -16,7 +16,8 @@ def load(folder):
 
 
 def comparable(record, folder):
-    del record["timing"]
+    for name in ("timing", "backends", "equal"):
+        record.pop(name, None)
     side = folder / record["positions"]["file"]
     record["scores"] = record["positions"]["sha256"]
     if record["schema"] != "kvx-result/1":
@@ -29,8 +30,8 @@ def differing(a, b):
     names = sorted(a.keys() | b.keys())
     if a["schema"] != b["schema"]:
         names = [name for name in names if name in a and name in b and name not in ("schema", "positions")]
-    absent = "scores" in names and None in (a["scores"], b["scores"])
-    return [name for name in names if a.get(name) != b.get(name) and not (absent and name == "scores")]
+    absent = {name for name in ("scores", "logits") if None in (a.get(name), b.get(name))}
+    return [name for name in names if a.get(name) != b.get(name) and name not in absent]
 
 
 def main(a, b):

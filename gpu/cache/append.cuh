@@ -54,9 +54,9 @@ inline int64_t append_warps(const SideFormat& format, const CacheShape& shape, i
 template <class Codec>
 void append(const Codec& k, const Codec& v, const AppendArgs& args, cudaStream_t stream) {
   if (args.pass.span_count == 0 || args.pass.rows == 0) return;
-  const AppendPlan<Codec> plan{
-      {{k, args.view[0], args.k, 0}, {v, args.view[1], args.v, 1}}, args.pass.spans,
-      args.non_finite};
+  const AppendPlan<Codec> plan{{{k, args.view[0], args.k, 0}, {v, args.view[1], args.v, 1}},
+                               args.pass.spans,
+                               args.non_finite};
   int64_t warps = 0;
   for (const SideView& view : args.view) {
     const int64_t needed = append_warps(view.format, view.shape, args.pass.max_count);

@@ -56,24 +56,23 @@ __device__ inline void merge_lanes(const Codec& codec, typename Codec::Stats (&s
 #pragma unroll
       for (int i = 0; i < kCount; ++i)
         stats[i] = codec.merge(stats[i], map_words(stats[i], [&](uint32_t w) {
-          return __shfl_xor_sync(~0u, w, off);
-        }));
+                                 return __shfl_xor_sync(~0u, w, off);
+                               }));
     }
     return;
   }
   for (int off = 16; off > 0; off /= 2) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const typename Codec::Stats other = map_words(
-          stats[i], [&](uint32_t w) { return __shfl_down_sync(~0u, w, off); });
+      const typename Codec::Stats other =
+          map_words(stats[i], [&](uint32_t w) { return __shfl_down_sync(~0u, w, off); });
       if (lane + off < lanes) stats[i] = codec.merge(stats[i], other);
     }
   }
   const int leader = static_cast<int>(threadIdx.x) % 32 - lane;
 #pragma unroll
   for (int i = 0; i < kCount; ++i)
-    stats[i] = map_words(stats[i],
-                              [&](uint32_t w) { return __shfl_sync(~0u, w, leader & 31); });
+    stats[i] = map_words(stats[i], [&](uint32_t w) { return __shfl_sync(~0u, w, leader & 31); });
 }
 
 template <class Group>
@@ -103,8 +102,8 @@ __device__ inline void seal_any_group(const AppendSide<Codec>& s, const PassSpan
     }
     code[i] = s.codec.encode(x.value(i), group);
   }
-  pack8(s.view.row(span.slot, head, token) + channel / 8 * s.view.format.bits,
-        s.view.format.bits, code);
+  pack8(s.view.row(span.slot, head, token) + channel / 8 * s.view.format.bits, s.view.format.bits,
+        code);
 }
 
 template <class Codec>
@@ -124,8 +123,7 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
 #pragma unroll
     for (int i = 0; i < kRowsPerLane; ++i) {
       const int32_t token = at.first + i * at.step;
-      if (wanted(token))
-        look(non_finite, s.side, view, span, at.head, token, at.channel, x[i]);
+      if (wanted(token)) look(non_finite, s.side, view, span, at.head, token, at.channel, x[i]);
     }
   }
   if (at.warp_first >= range.sealed) return;
@@ -162,8 +160,7 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
               at.channel / 8 * format.bits,
           format.bits, code);
     if (in_group == 0)
-      store_meta(view,
-                 (page * shape.page_tokens + cursor.in) * groups + at.channel / format.group,
+      store_meta(view, (page * shape.page_tokens + cursor.in) * groups + at.channel / format.group,
                  group);
   }
 }

@@ -113,9 +113,7 @@ __device__ inline uint32_t nearest_bits(float x) {
   return __float_as_uint(__fadd_rn(x, 0x1.8p+23f));
 }
 // 0 <= x < 2^23, cut to an integer: in the low 23 bits.
-__device__ inline uint32_t floor_bits(float x) {
-  return __float_as_uint(__fadd_rz(x, 0x1p+23f));
-}
+__device__ inline uint32_t floor_bits(float x) { return __float_as_uint(__fadd_rz(x, 0x1p+23f)); }
 
 // The low `bits` bits of eight codes to `bits` bytes at `to`, little-endian.
 __device__ inline void pack8(std::byte* to, int bits, const uint32_t (&code)[8]) {

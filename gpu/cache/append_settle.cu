@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "gpu/cache/append_settle.cuh"
-#include "gpu/cache/rows.cuh"
+#include "gpu/cache/append_source.cuh"
 #include "gpu/common/check.h"
 
 namespace kvx::gpu {
@@ -22,16 +22,19 @@ __global__ void settle_kernel(const __grid_constant__ AppendArgs args) {
   if (row >= int64_t{kept} * shape.kv_heads) return;
   const int head = static_cast<int>(row % shape.kv_heads);
   const int channel = static_cast<int>(at % lanes) * 8;
-  const int32_t token =
-      span.first + span.count - kept + static_cast<int32_t>(row / shape.kv_heads);
-  float x[8];
-  load_pass8(rows, shape, int64_t{span.row} + (token - span.first), head, channel, x);
+  const int32_t token = span.first + span.count - kept + static_cast<int32_t>(row / shape.kv_heads);
+  const int64_t from = pass_index(view, span, token, head, channel);
+  uint4* const to = reinterpret_cast<uint4*>(view.exact_row(span.slot, head, token) + channel);
+  if (rows.type == ScalarType::kF16) {
+    *to = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(rows.data) + from);
+    return;
+  }
+  const float* const x = static_cast<const float*>(rows.data) + from;
   uint32_t word[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     word[i] = f16_encode(x[2 * i]) | static_cast<uint32_t>(f16_encode(x[2 * i + 1])) << 16;
-  *reinterpret_cast<uint4*>(view.exact_row(span.slot, head, token) + channel) = {word[0], word[1],
-                                                                                word[2], word[3]};
+  *to = {word[0], word[1], word[2], word[3]};
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Where sealing reads: rows of the pass, or of the ring for tokens older than the pass, in binary16.
+// Where sealing reads: rows of the pass, or of the ring for tokens older than the pass, in
+// binary16.
 #pragma once
 
 #include "gpu/cache/append_math.cuh"
@@ -49,18 +50,16 @@ __device__ inline Eight load_rounded(const float* from) {
 // Tokens token, token + step, ..., kCount of them, as far as `wanted` says; others are zeros. All
 // loads are under way before the first is used.
 template <int kCount, class Wanted>
-__device__ inline void load_tokens(const SideView& view, const PassRows& rows,
-                                   const PassSpan& span, int head, int32_t token, int step,
-                                   int channel, Wanted wanted, Eight (&x)[kCount]) {
+__device__ inline void load_tokens(const SideView& view, const PassRows& rows, const PassSpan& span,
+                                   int head, int32_t token, int step, int channel, Wanted wanted,
+                                   Eight (&x)[kCount]) {
   if (rows.type == ScalarType::kF16) {
     const uint16_t* from[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const int32_t t = token + i * step;
-      from[i] = static_cast<const uint16_t*>(rows.data) +
-                pass_index(view, span, t, head, channel);
-      if (t < span.first && wanted(t))
-        from[i] = view.exact_row(span.slot, head, t) + channel;
+      from[i] = static_cast<const uint16_t*>(rows.data) + pass_index(view, span, t, head, channel);
+      if (t < span.first && wanted(t)) from[i] = view.exact_row(span.slot, head, t) + channel;
     }
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
@@ -72,10 +71,9 @@ __device__ inline void load_tokens(const SideView& view, const PassRows& rows,
     const int32_t t = token + i * step;
     x[i] = Eight{};
     if (!wanted(t)) continue;
-    x[i] = t < span.first
-               ? load_halves(view.exact_row(span.slot, head, t) + channel)
-               : load_rounded(static_cast<const float*>(rows.data) +
-                              pass_index(view, span, t, head, channel));
+    x[i] = t < span.first ? load_halves(view.exact_row(span.slot, head, t) + channel)
+                          : load_rounded(static_cast<const float*>(rows.data) +
+                                         pass_index(view, span, t, head, channel));
   }
 }
 
@@ -100,9 +98,8 @@ __device__ inline void report_non_finite(NonFiniteKey* key, int side, const Side
   }
 }
 
-__device__ inline void look(NonFiniteKey* key, int side, const SideView& view,
-                            const PassSpan& span, int head, int32_t token, int channel,
-                            const Eight& x) {
+__device__ inline void look(NonFiniteKey* key, int side, const SideView& view, const PassSpan& span,
+                            int head, int32_t token, int channel, const Eight& x) {
   if (token < span.first || !has_non_finite(x)) return;
   report_non_finite(key, side, view, int64_t{span.row} + (token - span.first), head, channel,
                     [&](int i) { return !f16_finite(x.bits(i)); });

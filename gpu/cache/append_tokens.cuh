@@ -95,10 +95,10 @@ __device__ inline void append_tokens(const AppendSide<Codec>& s, const PassSpan&
   const int32_t in = base % shape.page_tokens;
   const int64_t page = view.page_of(span.slot, base) * shape.kv_heads + head;
   if (lane / 8 == 0)
-    store_meta8(view,
-                page * page_groups(format, shape) +
-                    int64_t{in / format.group} * shape.head_dim + channel,
-                group);
+    store_meta8(
+        view,
+        page * page_groups(format, shape) + int64_t{in / format.group} * shape.head_dim + channel,
+        group);
   const int64_t row_bytes = format.row_bytes(shape.head_dim);
   std::byte* const codes =
       view.codes + (page * shape.page_tokens + in) * row_bytes + channel / 8 * format.bits;

@@ -1,8 +1,7 @@
-#include "gpu/cache/attend.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "gpu/cache/attend.h"
 #include "gpu/common/check.h"
 #include "gpu/common/ieee.cuh"
 
@@ -58,8 +57,7 @@ __global__ void fold_kernel(const __grid_constant__ AttendArgs args) {
     for (int g = 0; g < count; ++g) {
       const float a = old_factor[g], b = new_factor[g];
       mass = __fmaf_rn(sum[g], b, __fmul_rn(mass, a));
-      if (thread < dim)
-        out = __fmaf_rn(values[int64_t{g0 + g} * dim], b, __fmul_rn(out, a));
+      if (thread < dim) out = __fmaf_rn(values[int64_t{g0 + g} * dim], b, __fmul_rn(out, a));
     }
   }
   if (thread >= dim) return;

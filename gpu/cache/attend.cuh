@@ -33,7 +33,8 @@ void launch_split(const Codec& k, const Codec& v, const AttendArgs& args, cudaSt
   const dim3 grid(static_cast<unsigned>((args.pass.max_length + kSegment - 1) / kSegment),
                   static_cast<unsigned>(shape.kv_heads * tiles),
                   static_cast<unsigned>(args.pass.span_count));
-  split_kernel<Codec, kDim><<<grid, kThreads, 0, stream>>>(k, v, args, scale(shape.head_dim), tiles);
+  split_kernel<Codec, kDim>
+      <<<grid, kThreads, 0, stream>>>(k, v, args, scale(shape.head_dim), tiles);
   check_launch("split_kernel");
   fold(args, stream);
 }

@@ -2,15 +2,18 @@
 // share.
 #pragma once
 
+#include <limits>
+
 #include "gpu/cache/kernels.h"
 #include "gpu/cache/rows.cuh"
 
 namespace kvx::gpu::attention {
 
-inline constexpr int kThreads = 256;        // of a block; a row of a segment each
-inline constexpr int kWarpQueries = 8;      // queries whose numbers a warp holds side by side
-inline constexpr int kStageFloats = 4096;   // of K or V decoded at a time
+inline constexpr int kThreads = 256;       // of a block; a row of a segment each
+inline constexpr int kWarpQueries = 8;     // queries whose numbers a warp holds side by side
+inline constexpr int kStageFloats = 4096;  // of K or V decoded at a time
 inline constexpr int kMaxDim = 256;
+inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // Rows below the boundary of a query are read sealed, the others exactly.
 __device__ inline int32_t boundary(const SideView& view, const PassSpan& span, Reads reads,
@@ -41,11 +44,13 @@ struct QueryTile {
   }
   __device__ int32_t token(int i) const { return (first + i) / group; }
   __device__ int32_t position(int i) const { return span.first + token(i); }
-  // Of the query's q and out, in elements.
+  // Of the query's q and out, in rows of one head.
+  __device__ int32_t place(const AttendArgs& args, int i) const {
+    return (span.row + token(i)) * args.q_heads + head * group + (first + i) % group;
+  }
+  // The same in elements.
   __device__ int64_t at(const AttendArgs& args, int i) const {
-    const int64_t row = int64_t{span.row} + token(i);
-    return (row * args.q_heads + head * group + (first + i) % group) *
-           args.view[0].shape.head_dim;
+    return int64_t{place(args, i)} * args.view[0].shape.head_dim;
   }
 };
 
@@ -59,9 +64,8 @@ struct QueryLimits {
     const bool there = i < tile.count;
     position[i] = there ? tile.position(i) : -1;
     for (int side = 0; side < 2; ++side)
-      boundary[side][i] = there ? attention::boundary(args.view[side], tile.span, args.pass.reads,
-                                                      position[i])
-                                : 0;
+      boundary[side][i] =
+          there ? attention::boundary(args.view[side], tile.span, args.pass.reads, position[i]) : 0;
   }
 };
 

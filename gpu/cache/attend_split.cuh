@@ -46,7 +46,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int row = thread;
     const TileReads reads = TileReads(args, Side::kK, tile).in_segment(base, rows);
     const Segment<Codec> k(k_codec, args.view[0], args.k, tile, base, reads.sealed > 0);
-    for (const bool sealed : {true, false}) {
+    for (int version = 0; version < 2; ++version) {
+      const bool sealed = version == 0;
       if (sealed ? row >= reads.sealed : row < reads.exact || row >= rows) continue;
       float dot[kWarpQueries] = {};
 #pragma unroll 2
@@ -68,22 +69,22 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
   }
 
-  const float low = __uint_as_float(0xFF800000u);
   float visible[kWarpQueries];
 #pragma unroll
   for (int i = 0; i < kWarpQueries; ++i)
-    visible[i] = base + thread <= limits.position[i] ? s[i] : low;
+    visible[i] = base + thread <= limits.position[i] ? s[i] : kMinusInfinity;
   const float greatest = reduce8(visible, MaxOf());
   if (lane % 4 == 0) warp_max[warp][lane / 4] = greatest;
   __syncthreads();
   float top[kWarpQueries];
 #pragma unroll
   for (int i = 0; i < kWarpQueries; ++i) {
-    float m = low;
+    float m = kMinusInfinity;
 #pragma unroll
     for (int w = 0; w < kThreads / 32; ++w) m = max_nan(m, warp_max[w][i]);
     top[i] = ceilf(m);
-    s[i] = base + thread <= limits.position[i] ? exp2_ieee(__fsub_rn(s[i], top[i])) : 0.0f;
+    s[i] =
+        exp2_ieee(base + thread <= limits.position[i] ? __fsub_rn(s[i], top[i]) : kMinusInfinity);
   }
   weights[thread][0] = make_float4(s[0], s[1], s[2], s[3]);
   weights[thread][1] = make_float4(s[4], s[5], s[6], s[7]);
@@ -118,7 +119,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   float o[kHeld] = {};
   const TileReads reads = TileReads(args, Side::kV, tile).in_segment(base, rows);
   const Segment<Codec> v(v_codec, args.view[1], args.v, tile, base, reads.sealed > 0);
-  for (const bool sealed : {true, false}) {
+  for (int version = 0; version < 2; ++version) {
+    const bool sealed = version == 0;
     const int first = sealed ? 0 : reads.exact, last = sealed ? reads.sealed : rows;
     for (int from = first; from < last; from += kStageRows) {
       const int to = min(from + kStageRows, last);

@@ -17,10 +17,16 @@ constexpr int walk_shared_bytes(int max_dim) {
   return (kWalkWeights + kStageFloats / 4 + max_dim * kTileQueries / 4) * 16;
 }
 
-// A warp's weights of a segment, [256 rows][8 queries], in float4 of 4 queries; the halves of four
-// rows are permuted so that lanes which write rows 4 apart hit different banks.
-__device__ inline int weight_at(int quad, int row, int half) {
-  return quad * 8 + ((row * 2 + half) ^ (quad & 7));
+// Weights of a warp's 8 queries lie as [256 rows][8 queries]; within four rows (128 bytes) the
+// halves of rows are permuted, so that lanes that write rows 4 apart hit different banks. Halves
+// are addressed in bytes from the start of shared memory: that of row r of the four, queries 4 h ..
+// , is at weight_at(..) ^ half_row(r, h).
+__device__ inline int weight_at(int warp, int quad) {
+  return (warp * kWarpWeights + quad * 8 + quad % 8) * 16;
+}
+__device__ constexpr int half_row(int row, int half) { return (row * 2 + half) * 16; }
+__device__ inline float4& at_byte(float4* shared, int at) {
+  return *reinterpret_cast<float4*>(reinterpret_cast<char*>(shared) + at);
 }
 
 // Of each of the warp's 8 queries, the scores of rows 4 * lane + 0..3 and 128 + 4 * lane + 0..3.
@@ -64,6 +70,15 @@ __device__ __forceinline__ void score(const float4* k, const float4* q, int chan
   }
 }
 
+__device__ __forceinline__ void store_weights(float4* shared, int warp, int lane, const Scores& s) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    const int at = weight_at(warp, j / 4 * 32 + lane);
+    at_byte(shared, at ^ half_row(j % 4, 0)) = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
+    at_byte(shared, at ^ half_row(j % 4, 1)) = make_float4(s[4][j], s[5][j], s[6][j], s[7][j]);
+  }
+}
+
 // dot(q, k) of rows [from, to) of one version; other scores are unspecified.
 template <class Codec>
 __device__ void score_rows(const Segment<Codec>& k, bool sealed, int from, int to, int dim,
@@ -96,44 +111,64 @@ __device__ void score_rows(const Segment<Codec>& k, bool sealed, int from, int t
   }
 }
 
-// Channels of a row of V or of the output that a lane holds: float2 or float4 side by side.
+// How a warp holds 8 x kPitch outputs: a lane has kQueries queries from `query` on, of each groups
+// of four channels side by side, `channel` + 128 g.
+template <int kPitch>
+struct Held {
+  static constexpr int kQueries = kPitch == 64 ? 4 : 8;
+  static constexpr int kChannels = kPitch * kWarpQueries / kQueries / 32;
+  int query, channel;
+
+  __device__ explicit Held(int lane)
+      : query(kQueries == 4 ? lane / 16 * 4 : 0),
+        channel(kQueries == 4 ? lane % 16 * 4 : lane * 4) {}
+};
+
+// Channels from `dim` on are not there.
 template <int kChannels>
-__device__ inline int channel_of(int lane, int e) {
-  constexpr int kWide = kChannels < 4 ? kChannels : 4;
-  return e / kWide * (32 * kWide) + lane * kWide + e % kWide;
+__device__ __forceinline__ void load_channels(const float* row, int channel, int dim,
+                                              float (&x)[kChannels]) {
+#pragma unroll
+  for (int e = 0; e < kChannels; e += 4) {
+    if (channel + e * 32 >= dim) continue;
+    const float4 v = *reinterpret_cast<const float4*>(row + channel + e * 32);
+    x[e] = v.x, x[e + 1] = v.y, x[e + 2] = v.z, x[e + 3] = v.w;
+  }
 }
 template <int kChannels>
-__device__ __forceinline__ void load_channels(const float* row, int lane, float (&x)[kChannels]) {
-  if constexpr (kChannels == 2) {
-    const float2 v = reinterpret_cast<const float2*>(row)[lane];
-    x[0] = v.x, x[1] = v.y;
-  } else {
+__device__ __forceinline__ void store_channels(float* row, int channel, int dim,
+                                               const float (&x)[kChannels]) {
 #pragma unroll
-    for (int e = 0; e < kChannels; e += 4) {
-      const float4 v = reinterpret_cast<const float4*>(row)[e * 8 + lane];
-      x[e] = v.x, x[e + 1] = v.y, x[e + 2] = v.z, x[e + 3] = v.w;
-    }
-  }
+  for (int e = 0; e < kChannels; e += 4)
+    if (channel + e * 32 < dim)
+      *reinterpret_cast<float4*>(row + channel + e * 32) =
+          make_float4(x[e], x[e + 1], x[e + 2], x[e + 3]);
 }
 
 // Carries o on over rows [4 * quad, 4 * quad_end); v: the first of them. kChecked: query i takes
 // rows [first[i], last[i]) only.
-template <bool kChecked, int kChannels>
-__device__ __forceinline__ void add_values(const float4* weights, const float* v, int quad,
-                                           int quad_end, const int (&first)[kWarpQueries],
-                                           const int (&last)[kWarpQueries],
-                                           float (&o)[kWarpQueries][kChannels]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+template <bool kChecked, int kPitch, int kQueries = Held<kPitch>::kQueries,
+          int kChannels = Held<kPitch>::kChannels>
+__device__ __forceinline__ void add_values(float4* shared, int warp, const Held<kPitch>& held,
+                                           const float* v, int quad, int quad_end,
+                                           const int (&first)[kQueries],
+                                           const int (&last)[kQueries],
+                                           float (&o)[kQueries][kChannels]) {
   for (; quad < quad_end; ++quad) {
+    const int at = weight_at(warp, quad) ^ half_row(0, held.query / 4);
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const float4 p0 = weights[weight_at(quad, r, 0)], p1 = weights[weight_at(quad, r, 1)];
-      const float p[8] = {p0.x, p0.y, p0.z, p0.w, p1.x, p1.y, p1.z, p1.w};
-      float x[kChannels];
-      load_channels<kChannels>(v, lane, x);
-      v += 32 * kChannels;
+      float p[kQueries];
 #pragma unroll
-      for (int i = 0; i < kWarpQueries; ++i) {
+      for (int i = 0; i < kQueries; i += 4) {
+        const float4 w = at_byte(shared, at ^ half_row(r, i / 4));
+        p[i] = w.x, p[i + 1] = w.y, p[i + 2] = w.z, p[i + 3] = w.w;
+      }
+      float x[kChannels];
+      load_channels(v, held.channel, kPitch, x);
+      v += kPitch;
+#pragma unroll
+      for (int i = 0; i < kQueries; ++i) {
         if constexpr (kChecked)
           if (quad * 4 + r < first[i] || quad * 4 + r >= last[i]) continue;
 #pragma unroll
@@ -149,12 +184,12 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
     walk_kernel(const __grid_constant__ Codec k_codec, const __grid_constant__ Codec v_codec,
                 const __grid_constant__ AttendArgs args, float scale) {
   constexpr int kPitch = kDim == 0 ? kMaxDim : kDim;
-  constexpr int kChannels = kPitch / 32;
+  constexpr int kQueries = Held<kPitch>::kQueries, kChannels = Held<kPitch>::kChannels;
   constexpr int kStageRows = kStageFloats / kPitch;
   extern __shared__ float4 shared[];
   __shared__ QueryLimits<kTileQueries> limits;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-  float4* weights = shared + warp * kWarpWeights;
+  const Held<kPitch> held(lane);
   float* stage = reinterpret_cast<float*>(shared + kWalkWeights);
   float* queries = stage + kStageFloats;  // [channel][64]
   const int dim = kDim == 0 ? args.view[0].shape.head_dim : kDim;
@@ -189,9 +224,10 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
   const int32_t* k_bounds = limits.boundary[0] + warp * kWarpQueries;
   const int32_t* v_bounds = limits.boundary[1] + warp * kWarpQueries;
 
-  // M and L of query lane / 4; O of all eight.
-  float top = __uint_as_float(0xFF800000u), mass = 0.0f;
-  float out[kWarpQueries][kChannels] = {};
+  // Lane j has M, L and the place of query j / 4. O of all eight lies in `out`: there is no room
+  // for it beside the scores.
+  float top = kMinusInfinity, mass = 0.0f;
+  const int32_t place = tile.place(args, warp * kWarpQueries + lane / 4);
   const TileReads k_reads(args, Side::kK, tile), v_reads(args, Side::kV, tile);
 
   for (int32_t base = 0; base <= tile.newest; base += kSegment) {
@@ -201,25 +237,18 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
       const TileReads reads = k_reads.in_segment(base, rows);
       const Segment<Codec> k(k_codec, args.view[0], args.k, tile, base, reads.sealed > 0);
       Scores s;
-      if (reads.sealed > 0)
-        score_rows(k, true, 0, reads.sealed, dim, stage, warp_queries, s);
+      if (reads.sealed > 0) score_rows(k, true, 0, reads.sealed, dim, stage, warp_queries, s);
       if (reads.exact < rows) {
-        if (reads.sealed > 0) {  // kept where the weights will be; each lane reads its own
-#pragma unroll
-          for (int j = 0; j < 8; ++j) {
-            const int quad = (j / 4) * 32 + lane;
-            weights[weight_at(quad, j % 4, 0)] = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
-            weights[weight_at(quad, j % 4, 1)] = make_float4(s[4][j], s[5][j], s[6][j], s[7][j]);
-          }
-        }
+        // Kept where the weights will be; each lane reads its own.
+        if (reads.sealed > 0) store_weights(shared, warp, lane, s);
         score_rows(k, false, reads.exact, rows, dim, stage, warp_queries, s);
         if (reads.sealed > 0) {
 #pragma unroll
           for (int j = 0; j < 8; ++j) {
-            const int quad = (j / 4) * 32 + lane, row = base + score_row(lane, j);
-            const float4 a = weights[weight_at(quad, j % 4, 0)];
-            const float4 b = weights[weight_at(quad, j % 4, 1)];
-            const float kept[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+            const int row = base + score_row(lane, j), at = weight_at(warp, j / 4 * 32 + lane);
+            const float4 x = at_byte(shared, at ^ half_row(j % 4, 0));
+            const float4 y = at_byte(shared, at ^ half_row(j % 4, 1));
+            const float kept[8] = {x.x, x.y, x.z, x.w, y.x, y.y, y.z, y.w};
 #pragma unroll
             for (int i = 0; i < 8; ++i)
               if (row < k_bounds[i]) s[i][j] = kept[i];
@@ -230,7 +259,7 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
       float reduced[kWarpQueries];
 #pragma unroll
       for (int i = 0; i < kWarpQueries; ++i) {
-        float greatest = __uint_as_float(0xFF800000u);
+        float greatest = kMinusInfinity;
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
           s[i][j] = __fmul_rn(__fadd_rn(s[i][j], 0.0f), scale);
@@ -244,15 +273,10 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
         const float mi = __shfl_sync(~0u, m, i * 4);
 #pragma unroll
         for (int j = 0; j < 8; ++j)
-          s[i][j] = base + score_row(lane, j) <= positions[i] ? exp2_ieee(__fsub_rn(s[i][j], mi))
-                                                              : 0.0f;
+          s[i][j] = exp2_ieee(base + score_row(lane, j) <= positions[i] ? __fsub_rn(s[i][j], mi)
+                                                                        : kMinusInfinity);
       }
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const int quad = (j / 4) * 32 + lane;
-        weights[weight_at(quad, j % 4, 0)] = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
-        weights[weight_at(quad, j % 4, 1)] = make_float4(s[4][j], s[5][j], s[6][j], s[7][j]);
-      }
+      store_weights(shared, warp, lane, s);
 
       // Lane 4 * lane + j of the sum's 128, then h = 64 .. 4 over lanes, 2 and 1 over j.
       float part[4];
@@ -272,10 +296,11 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
       }
     }
 
-    float o[kWarpQueries][kChannels] = {};
+    float o[kQueries][kChannels] = {};
     const TileReads reads = v_reads.in_segment(base, rows);
     const Segment<Codec> v(v_codec, args.view[1], args.v, tile, base, reads.sealed > 0);
-    for (const bool sealed : {true, false}) {
+    for (int version = 0; version < 2; ++version) {
+      const bool sealed = version == 0;
       const int first = sealed ? 0 : reads.exact, last = sealed ? reads.sealed : rows;
       if (first >= last) continue;
       for (int from = first / kStageRows * kStageRows; from < last; from += kStageRows) {
@@ -283,40 +308,37 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
         const int begin = low / 4 * 4, end = (high + 3) / 4 * 4;
         const bool tainted = stage_values(v, sealed, begin, end, low, high, dim, kPitch, stage);
         const bool mixed = sealed ? high > reads.exact : low < reads.sealed;
-        int from_row[kWarpQueries], to_row[kWarpQueries];
+        int from_row[kQueries], to_row[kQueries];
         if (!tainted && !mixed) {
-          add_values<false>(weights, stage, begin / 4, end / 4, from_row, to_row, o);
+          add_values<false>(shared, warp, held, stage, begin / 4, end / 4, from_row, to_row, o);
           continue;
         }
 #pragma unroll
-        for (int i = 0; i < kWarpQueries; ++i) {
-          from_row[i] = sealed ? 0 : v_bounds[i] - base;
-          to_row[i] = (sealed ? min(v_bounds[i], positions[i] + 1) : positions[i] + 1) - base;
+        for (int i = 0; i < kQueries; ++i) {
+          const int32_t bound = v_bounds[held.query + i], end_row = positions[held.query + i] + 1;
+          from_row[i] = sealed ? 0 : bound - base;
+          to_row[i] = (sealed ? min(bound, end_row) : end_row) - base;
         }
-        add_values<true>(weights, stage, begin / 4, end / 4, from_row, to_row, o);
+        add_values<true>(shared, warp, held, stage, begin / 4, end / 4, from_row, to_row, o);
       }
     }
 
+    const bool last_segment = base + kSegment > tile.newest;
 #pragma unroll
-    for (int i = 0; i < kWarpQueries; ++i) {
-      const float ai = __shfl_sync(~0u, a, i * 4), bi = __shfl_sync(~0u, b, i * 4);
-      if (base > positions[i]) continue;
+    for (int i = 0; i < kQueries; ++i) {
+      const int query = held.query + i;
+      const float ai = __shfl_sync(~0u, a, query * 4), bi = __shfl_sync(~0u, b, query * 4);
+      const float li = __shfl_sync(~0u, mass, query * 4);
+      float* to = args.out + int64_t{__shfl_sync(~0u, place, query * 4)} * dim;
+      if (positions[query] < 0) continue;
+      float out[kChannels] = {};
+      if (base > 0) load_channels(to, held.channel, dim, out);
 #pragma unroll
-      for (int e = 0; e < kChannels; ++e)
-        out[i][e] = __fmaf_rn(o[i][e], bi, __fmul_rn(out[i][e], ai));
-    }
-  }
-
-#pragma unroll
-  for (int i = 0; i < kWarpQueries; ++i) {
-    const float li = __shfl_sync(~0u, mass, i * 4);
-    const int query = warp * kWarpQueries + i;
-    if (query >= tile.count) continue;
-    float* to = args.out + tile.at(args, query);
-#pragma unroll
-    for (int e = 0; e < kChannels; ++e) {
-      const int channel = channel_of<kChannels>(lane, e);
-      if (channel < dim) to[channel] = __fadd_rn(__fdiv_rn(out[i][e], li), 0.0f);
+      for (int e = 0; e < kChannels; ++e) {
+        if (base <= positions[query]) out[e] = __fmaf_rn(o[i][e], bi, __fmul_rn(out[e], ai));
+        if (last_segment) out[e] = __fadd_rn(__fdiv_rn(out[e], li), 0.0f);
+      }
+      store_channels(to, held.channel, dim, out);
     }
   }
 }

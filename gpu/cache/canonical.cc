@@ -81,7 +81,8 @@ ByteCount PagedScheme::used(Side side, int64_t length) const {
   const int64_t sealed = s.format.rule.sealed(static_cast<int32_t>(length));
   const int64_t blocks = sealed / s.packing.tokens * shape_.kv_heads;
   ByteCount count;
-  for (size_t i = 0; i < count.bytes.size(); ++i) count.bytes[i] = s.packing.bytes.bytes[i] * blocks;
+  for (size_t i = 0; i < count.bytes.size(); ++i)
+    count.bytes[i] = s.packing.bytes.bytes[i] * blocks;
   count[Item::kExact] += (length - sealed) * shape_.kv_heads * shape_.head_dim * 2;
   count[Item::kTables] += static_cast<int64_t>(s.table.size() * sizeof(float));
   return count;
@@ -127,10 +128,9 @@ void PagedScheme::export_side(Side side, const std::vector<SealedHead>& heads, i
     if (dtype.empty()) return;
     std::vector<std::byte> bytes;
     for (const SealedHead& head : heads) {
-      for (const uint32_t pattern : head.*patterns)
-        put_pattern(bytes, pattern, dtype_bytes(dtype));
-      bytes.resize(bytes.size() + static_cast<size_t>((groups - blocks) * packing.metadata *
-                                                      dtype_bytes(dtype)));
+      for (const uint32_t pattern : head.*patterns) put_pattern(bytes, pattern, dtype_bytes(dtype));
+      bytes.resize(bytes.size() +
+                   static_cast<size_t>((groups - blocks) * packing.metadata * dtype_bytes(dtype)));
     }
     sink(prefix + name, dtype, {head_count, groups, packing.metadata}, bytes);
   };

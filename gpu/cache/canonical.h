@@ -12,10 +12,10 @@ namespace kvx::gpu {
 
 // How the page stores one side: blocks, each of some tokens of one KV head.
 struct Packing {
-  int tokens = 1;        // of a block
-  ByteCount bytes;       // of a block
-  int metadata = 0;      // scales of a block
-  bool has_codes = true;  // false: values, which canonical tensors show decoded only
+  int tokens = 1;           // of a block
+  ByteCount bytes;          // of a block
+  int metadata = 0;         // scales of a block
+  bool has_codes = true;    // false: values, which canonical tensors show decoded only
   std::string scale_dtype;  // as safetensors spells it; empty: no scales
   std::string zero_dtype;
   // The block's bytes in the page's order.

@@ -86,8 +86,7 @@ AttendCase::AttendCase(const AttendSpec& spec, uint64_t seed) : spec_(spec) {
     for (int span = 0; span < count; ++span)
       for (int head = 0; head < spec_.kv_heads; ++head) {
         const gpu::PassSpan& s = spans_[static_cast<size_t>(span)];
-        const int32_t sealed =
-            s.exact ? 0 : spec_.format[side].rule.sealed(s.first + s.count);
+        const int32_t sealed = s.exact ? 0 : spec_.format[side].rule.sealed(s.first + s.count);
         auto& rows = side_[side].sealed.emplace_back();
         for (int32_t t = 0; t < sealed; ++t) rows.push_back(decode(side, span, head, t));
       }
@@ -121,8 +120,7 @@ void AttendCase::fill(uint64_t seed) {
     h.ring.assign(spans_.size() * heads * static_cast<size_t>(f.rule.ring_rows()) * d, 0xFFFF);
     h.pass.resize(static_cast<size_t>(rows_) * heads * d);
     const auto tensor = static_cast<uint32_t>(side);
-    for (size_t i = 0; i < h.pass.size(); ++i)
-      h.pass[i] = gen::Source{seed, tensor, 0}.normal(i);
+    for (size_t i = 0; i < h.pass.size(); ++i) h.pass[i] = gen::Source{seed, tensor, 0}.normal(i);
 
     const gpu::SideView view = host_view(side);
     uint64_t draw = 0;
@@ -135,17 +133,16 @@ void AttendCase::fill(uint64_t seed) {
           std::byte* to = view.row(span.slot, head, t);
           std::fill_n(to, f.row_bytes(spec_.dim), std::byte{0});
           for (int c = 0; c < spec_.dim; ++c) {
-            const uint32_t code =
-                f.bits == 16 ? num::f16_encode(numbers.normal(draw++))
-                             : numbers.words(draw++)[0] & ((1u << f.bits) - 1u);
+            const uint32_t code = f.bits == 16 ? num::f16_encode(numbers.normal(draw++))
+                                               : numbers.words(draw++)[0] & ((1u << f.bits) - 1u);
             for (int b = 0; b < f.bits; ++b)
               to[(c * f.bits + b) / 8] |=
                   static_cast<std::byte>((code >> b & 1u) << ((c * f.bits + b) % 8));
             if (f.scale_bytes == 0) continue;
             const int64_t g = view.group_of(span.slot, head, t, c);
             const gen::Source metadata{seed, tensor, 2};
-            const uint16_t scale = num::f16_encode(
-                metadata.normal(static_cast<uint64_t>(g)) / static_cast<float>(1 << (f.bits - 1)));
+            const uint16_t scale = num::f16_encode(metadata.normal(static_cast<uint64_t>(g)) /
+                                                   static_cast<float>(1 << (f.bits - 1)));
             std::memcpy(view.scale + g * 2, &scale, 2);
             view.zero[g] = static_cast<std::byte>(metadata.words(static_cast<uint64_t>(g))[3] &
                                                   ((1u << f.bits) - 1u));
@@ -182,8 +179,7 @@ void AttendCase::taint() {
   for (size_t s = 0; s < spans_.size(); ++s) {
     const gpu::PassSpan& span = spans_[s];
     for (int32_t t = 0; t < span.count; ++t) {
-      const size_t at =
-          static_cast<size_t>(span.row + t) * static_cast<size_t>(spec_.kv_heads) * d;
+      const size_t at = static_cast<size_t>(span.row + t) * static_cast<size_t>(spec_.kv_heads) * d;
       const size_t channel = static_cast<size_t>(t) * 7 % (d / 4) * 4 + 1;
       if (t % 5 == 2) side_[1].pass[at + channel] = values[t % 4];
       if (t + 2 >= span.count && span.count > 4) side_[0].pass[at + channel] = values[t % 4];
@@ -192,11 +188,11 @@ void AttendCase::taint() {
       const gpu::SideFormat& f = spec_.format[side];
       if (f.bits != 16 || span.exact) continue;
       const int32_t sealed = f.rule.sealed(span.first + span.count);
-      const int32_t from = side == 1 ? std::max(0, span.first - 40)
-                                     : std::max(span.first, sealed - 3);
+      const int32_t from =
+          side == 1 ? std::max(0, span.first - 40) : std::max(span.first, sealed - 3);
       for (int32_t t = from; t < sealed; t += 3)
-        reinterpret_cast<uint16_t*>(host_view(side).row(span.slot, 0, t))[t * 5 % (spec_.dim / 4) * 4 + 1] =
-            num::f16_encode(values[t % 3]);
+        reinterpret_cast<uint16_t*>(host_view(side).row(
+            span.slot, 0, t))[t * 5 % (spec_.dim / 4) * 4 + 1] = num::f16_encode(values[t % 3]);
     }
   }
 }
@@ -231,12 +227,12 @@ std::vector<float> AttendCase::row(int side, int span, int head, int32_t token,
   const gpu::SideView view = host_view(side);
   const gpu::PassSpan& s = spans_[static_cast<size_t>(span)];
   const gpu::SealRule& rule = view.format.rule;
-  const int32_t sealed = s.exact                              ? 0
+  const int32_t sealed = s.exact                           ? 0
                          : spec_.reads == gpu::Reads::kAll ? rule.sealed(s.first + s.count)
-                                                              : rule.read_sealed(query);
+                                                           : rule.read_sealed(query);
   if (token < sealed)
-    return side_[side].sealed[static_cast<size_t>(span * spec_.kv_heads + head)]
-                             [static_cast<size_t>(token)];
+    return side_[side]
+        .sealed[static_cast<size_t>(span * spec_.kv_heads + head)][static_cast<size_t>(token)];
   std::vector<float> x(static_cast<size_t>(spec_.dim));
   if (token < s.first) {
     num::f16_decode(std::span<const uint16_t>(view.exact_row(s.slot, head, token), x.size()), x);
@@ -301,8 +297,7 @@ AttendResult AttendCase::run(const gpu::AttendForm* form) const {
   args.pass.reads = spec_.reads;
   for (const gpu::PassSpan& s : spans_) {
     args.pass.max_count = std::max(args.pass.max_count, s.count + spec_.count_slack);
-    args.pass.max_length =
-        std::max(args.pass.max_length, s.first + s.count + spec_.length_slack);
+    args.pass.max_length = std::max(args.pass.max_length, s.first + s.count + spec_.length_slack);
   }
   const gpu::CacheShape& shape = args.view[0].shape;
   const int64_t scratch_floats =
@@ -318,9 +313,9 @@ AttendResult AttendCase::run(const gpu::AttendForm* form) const {
     attend_with(spec_.codec, args);
 
   const auto back = [](const float* from, std::vector<float>& to) {
-    gpu::check(cudaMemcpy(to.data(), from - kFence, to.size() * sizeof(float),
-                          cudaMemcpyDeviceToHost),
-               "copy from the device");
+    gpu::check(
+        cudaMemcpy(to.data(), from - kFence, to.size() * sizeof(float), cudaMemcpyDeviceToHost),
+        "copy from the device");
   };
   back(args.out, out);
   back(args.scratch, scratch);

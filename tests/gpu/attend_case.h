@@ -22,9 +22,9 @@ struct AttendSpec {
   gpu::Reads reads = gpu::Reads::kStreamed;
   gpu::ScalarType type = gpu::ScalarType::kF32;  // of the pass
   std::vector<SpanSpec> spans;
-  bool non_finite = false;      // some rows decode to, or are, inf and NaN
-  bool check_values = false;    // K, V and q of ieee.md 2.8
-  int32_t count_slack = 0;      // bounds above what is there
+  bool non_finite = false;    // some rows decode to, or are, inf and NaN
+  bool check_values = false;  // K, V and q of ieee.md 2.8
+  int32_t count_slack = 0;    // bounds above what is there
   int32_t length_slack = 0;
 };
 
@@ -62,7 +62,8 @@ class AttendCase {
     std::vector<std::byte> codes, scale, zero;
     std::vector<uint16_t> ring;
     std::vector<float> pass;  // [row][kv head][dim]
-    std::vector<std::vector<std::vector<float>>> sealed;  // decoded, [span * kv heads + head][token]
+    std::vector<std::vector<std::vector<float>>>
+        sealed;  // decoded, [span * kv heads + head][token]
   };
   std::vector<float> row(int side, int span, int head, int32_t token, int32_t query) const;
   std::vector<float> decode(int side, int span, int head, int32_t token) const;

@@ -1,6 +1,5 @@
-#include "tests/gpu/attend_codecs.h"
-
 #include "gpu/cache/attend.cuh"
+#include "tests/gpu/attend_codecs.h"
 
 namespace kvx::test {
 

@@ -26,13 +26,13 @@ inline constexpr int64_t kSweepWindows = 3;
 inline const Words kSweepSchemes{"fp@1:f32", "fp@1:f16", "int@1:k3v3", "kivi@1:k2v2,r32"};
 inline constexpr int64_t kSweepUnits = 2 * kSweepWindows * 4;  // modes, windows, schemes
 
-// Lines of results.jsonl without their timings.
+// Lines of results.jsonl without what is no value: timings, and which backends ran.
 inline std::vector<std::string> values_of(const std::string& run) {
   std::vector<std::string> lines;
   std::istringstream text(read_file(run + "/results.jsonl"));
   for (std::string line; std::getline(text, line);) {
     SweepJson json = SweepJson::parse(line);
-    json.erase("timing");
+    for (const char* name : {"timing", "backends", "equal"}) json.erase(name);
     lines.push_back(json.dump());
   }
   return lines;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "eval/backend.h"
 #include "eval/plan.h"
 #include "eval/progress.h"
 #include "eval/text_table.h"
@@ -168,7 +169,11 @@ INSTANTIATE_TEST_SUITE_P(
             {"eval", "--model", "{model}", "--data", "{dir}/short.txt", "--length", "64"},
             3,
             {"{dir}/short.txt", "tokens, fewer than one window of 64"}},
-        Bad{"Cuda", good_eval({"--backend", "cuda", "--scheme", "int4"}), 3, {"--backend cuda"}},
+        Bad{"BackendWord",
+            good_eval({"--backend", "cpu,cud"}),
+            2,
+            {"--backend 'cud'", "did you mean 'cuda'?"}},
+        Bad{"ShadowOfTheCpu", good_eval({"--shadow", "1"}), 2, {"--shadow: of --backend cuda"}},
         Bad{"OutUnderAFile",
             {"eval", "--model", "{model}", "--data", "{text}", "--length", "64", "--out",
              "{dir}/file/run"},
@@ -234,6 +239,31 @@ TEST(Program, ListNamesEverySchemeAndAlias) {
     EXPECT_NE(text.find(std::string(scheme.summary)), std::string::npos);
   }
   EXPECT_EQ(json.at("aliases").size(), aliases().size());
+}
+
+// Whether CUDA can run is said the same way everywhere; where it cannot, asking for it is an error
+// outside the program.
+TEST(Program, CudaIsReadyOrSaysWhyNot) {
+  const std::string reason = eval::backend_unavailable(eval::kCuda);
+  const auto json = nlohmann::json::parse(kvx_run({"list", "--json"}).out);
+  EXPECT_EQ(json.at("backends")[0].at("ready"), true);
+  EXPECT_EQ(json.at("backends")[1].at("ready"), reason.empty());
+  const auto doctor = nlohmann::json::parse(kvx_run({"doctor", "--json"}).out);
+  const std::string names = " " + doctor.at("cuda_schemes").get<std::string>() + " ";
+  for (const auto& scheme : json.at("schemes"))
+    EXPECT_EQ(scheme.at("cuda").get<bool>(),
+              names.find(" " + scheme.at("name").get<std::string>() + " ") != std::string::npos);
+  if (reason.empty()) GTEST_SKIP() << "there is a device";
+  EXPECT_EQ(json.at("backends")[1].at("reason"), reason);
+  EXPECT_NE(kvx_run({"list"}).out.find(reason), std::string::npos);
+  test::TempDir dir;
+  for (const char* backends : {"cuda", "cpu,cuda"}) {
+    const Outcome outcome = kvx_run({"eval", "--model", dir / "model", "--data", dir / "text.txt",
+                                     "--out", dir / "run", "--backend", backends});
+    EXPECT_EQ(outcome.code, 3);
+    EXPECT_EQ(outcome.err, "kvx: --backend cuda: " + reason + "\n");
+    EXPECT_FALSE(fs::exists(dir / "run"));
+  }
 }
 
 // 2048 tokens, 3 heads of 64, groups of 32: 4 bits and two fp16 per 32 values make 5 bits.

@@ -83,8 +83,10 @@ class Passes : public testing::Test {
     test::write_tiny_model(*folder_ / "model", spec);
     checkpoint_ = model::Checkpoint::open(*folder_ / "model").release();
     model_ = new model::Model(*checkpoint_);
+    backend_ = open_backend(kCpu, *checkpoint_, 2).release();
   }
   static void TearDownTestSuite() {
+    delete backend_;
     delete model_;
     delete checkpoint_;
     delete folder_;
@@ -130,10 +132,12 @@ class Passes : public testing::Test {
   static test::TempDir* folder_;
   static const model::Checkpoint* checkpoint_;
   static const model::Model* model_;
+  static Backend* backend_;
 };
 test::TempDir* Passes::folder_ = nullptr;
 const model::Checkpoint* Passes::checkpoint_ = nullptr;
 const model::Model* Passes::model_ = nullptr;
+Backend* Passes::backend_ = nullptr;
 
 // What a server would do: the prompt at once, then token by token.
 TEST_F(Passes, AnExactContextThenTokenByToken) {
@@ -142,10 +146,10 @@ TEST_F(Passes, AnExactContextThenTokenByToken) {
     const Window w = window(cut.length, first_scored(cut, mode), cut.context);
     const PassSettings settings{mode, NonFinite::kRefuse, 2};
     BaseWindow base;
-    const PassResult unquantised = run_base(*model_, w, settings, true, base);
+    const PassResult unquantised = run_base(*backend_, w, settings, true, base);
     EXPECT_EQ(unquantised.scores.nll, plain_nll(w, "fp:f32", CacheMode::kStreamed, 0, 110));
     for (const char* scheme : {"fp:f16", "int:k3v3", "kivi:k2v2,r32"}) {
-      const PassResult result = run_scheme(*model_, Descriptor::parse(scheme), w, settings, base);
+      const PassResult result = run_scheme(*backend_, Descriptor::parse(scheme), w, settings, base);
       EXPECT_EQ(result.scores.nll, plain_nll(w, scheme, mode, cut.context, 1)) << scheme;
       EXPECT_EQ(result.record.context, 50);
       EXPECT_EQ(result.record.targets, mode == CacheMode::kPrefillExact ? 60 : 59);
@@ -161,11 +165,11 @@ TEST_F(Passes, AnExactContextThenTokenByToken) {
       PassSettings nothing_kept = settings;
       nothing_kept.kept_bytes = 0;
       BaseWindow recomputed;
-      run_base(*model_, w, nothing_kept, true, recomputed);
+      run_base(*backend_, w, nothing_kept, true, recomputed);
       EXPECT_EQ(recomputed.context.size(), 0u);
       EXPECT_EQ(base.context.size(), static_cast<size_t>(model_->config().layers));
       const PassResult again =
-          run_scheme(*model_, Descriptor::parse(scheme), w, nothing_kept, recomputed);
+          run_scheme(*backend_, Descriptor::parse(scheme), w, nothing_kept, recomputed);
       EXPECT_EQ(again.scores.nll, result.scores.nll) << scheme;
       EXPECT_EQ(again.scores.kl, result.scores.kl) << scheme;
       EXPECT_EQ(again.scores.same_top, result.scores.same_top) << scheme;
@@ -180,11 +184,11 @@ TEST_F(Passes, HiddenRowsStandForLogits) {
   for (const CacheMode mode : {CacheMode::kAll, CacheMode::kStreamed}) {
     PassSettings settings{mode, NonFinite::kRefuse, 2};
     BaseWindow kept, projected;
-    const PassResult a = run_base(*model_, w, settings, true, kept);
-    const PassResult x = run_scheme(*model_, scheme, w, settings, kept);
+    const PassResult a = run_base(*backend_, w, settings, true, kept);
+    const PassResult x = run_scheme(*backend_, scheme, w, settings, kept);
     settings.kept_bytes = w.targets() * model_->config().vocab * 4 - 1;
-    const PassResult b = run_base(*model_, w, settings, true, projected);
-    const PassResult y = run_scheme(*model_, scheme, w, settings, projected);
+    const PassResult b = run_base(*backend_, w, settings, true, projected);
+    const PassResult y = run_scheme(*backend_, scheme, w, settings, projected);
     EXPECT_TRUE(kept.hidden.empty());
     EXPECT_TRUE(projected.logits.empty());
     EXPECT_EQ(projected.hidden.size(), static_cast<size_t>(w.targets() * model_->config().hidden));
@@ -201,10 +205,10 @@ TEST_F(Passes, LongWindowsInPieces) {
   const Window w = window(2300, 1150, 0);
   const PassSettings settings{CacheMode::kStreamed, NonFinite::kRefuse, 2};
   BaseWindow base;
-  const PassResult unquantised = run_base(*model_, w, settings, true, base);
+  const PassResult unquantised = run_base(*backend_, w, settings, true, base);
   EXPECT_EQ(unquantised.scores.nll, plain_nll(w, "fp:f32", CacheMode::kStreamed, 0, 2300));
   const char* scheme = "kivi:k2v2,r32";
-  const PassResult result = run_scheme(*model_, Descriptor::parse(scheme), w, settings, base);
+  const PassResult result = run_scheme(*backend_, Descriptor::parse(scheme), w, settings, base);
   EXPECT_EQ(result.scores.nll, plain_nll(w, scheme, CacheMode::kStreamed, 0, 2300));
   EXPECT_EQ(result.record.targets, 2300 - 1150 - 1);
 }

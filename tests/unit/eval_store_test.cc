@@ -49,7 +49,8 @@ UnitRecord record(int64_t window, const std::string& scheme = "int@1:k4v4") {
   out.bytes[0][Item::kCodes] = 512;
   out.bytes[1][Item::kScale] = 96;
   out.nominal = {4, 4};
-  out.seconds = 0.5;
+  out.logits = 0x0123456789abcdef;
+  out.runs = {{"cpu", 0.5, {}}};
   out.summarise(scores(static_cast<double>(window) + 1));
   return out;
 }
