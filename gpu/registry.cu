@@ -1,5 +1,6 @@
 #include <cuda_runtime.h>
 
+#include "gpu/cache/layer_cache.h"
 #include "gpu/registry.h"
 #include "sim/api/error.h"
 
@@ -14,7 +15,15 @@ std::string unavailable() {
   return count > 0 ? "" : "no device";
 }
 
-bool has_kernel(std::string_view) { return false; }
+bool has_kernel(std::string_view scheme) {
+#define KVX_SCHEME(name, ...) \
+  if (scheme == #name) return true;
+#define KVX_ALIAS(...)
+#include "sim/api/schemes.def"
+#undef KVX_SCHEME
+#undef KVX_ALIAS
+  return false;
+}
 
 std::string device_report() {
   if (const std::string reason = unavailable(); !reason.empty()) return reason;
@@ -32,17 +41,9 @@ std::string device_report() {
   return report;
 }
 
-class DeviceModel {};
-
-std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig&) {
-  throw usage_error("scheme " + std::string(descriptor.name()) + " has no CUDA kernels");
-}
-std::shared_ptr<const DeviceModel> load_model(const model::Checkpoint&) {
-  throw usage_error("there is no CUDA engine");
-}
-std::unique_ptr<model::Transformer> make_engine(std::shared_ptr<const DeviceModel>,
-                                                const Descriptor&, const EngineSettings&) {
-  throw usage_error("there is no CUDA engine");
+std::unique_ptr<LayerCache> make_cache(const Descriptor& descriptor, const CacheConfig& config) {
+  if (const std::string reason = unavailable(); !reason.empty()) throw environment_error(reason);
+  return std::make_unique<DeviceLayerCache>(descriptor, config);
 }
 
 }  // namespace kvx::gpu

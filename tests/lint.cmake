@@ -20,3 +20,9 @@ add_test(NAME lint.symbols
   COMMAND ${KVX_LINT} ${KVX_LINT_DIR}/symbols.py ${CMAKE_NM} $<TARGET_FILE:kvx_num> $<TARGET_FILE:kvx_gen>
     $<TARGET_FILE:kvx_ref> $<TARGET_FILE:kvx_files> $<TARGET_FILE:kvx_model>)
 set_tests_properties(lint.includes lint.sources lint.selftest lint.symbols PROPERTIES LABELS quick)
+
+# The kernels. Without cuobjdump (CUDA toolkit, PyPI's nvidia-cuda-cuobjdump; KVX_CUOBJDUMP) the test is skipped.
+if(KVX_HAVE_CUDA)
+  add_test(NAME lint.device_code COMMAND ${KVX_LINT} ${KVX_LINT_DIR}/device_code.py $<TARGET_FILE:kvx_gpu>)
+  set_tests_properties(lint.device_code PROPERTIES LABELS quick SKIP_RETURN_CODE 77)
+endif()

@@ -63,13 +63,13 @@ __device__ inline void unpack8(const std::byte* from, int bits, uint32_t (&code)
   }
 }
 
-// Channels [channel, channel + 8) of a sealed token, decoded; channel is a multiple of 8.
+// Channels [channel, channel + 8) of a sealed token, decoded; channel is a multiple of 8. `codes` is
+// where these channels' codes lie, `at` the index of the first channel's scale and zero.
 template <class Codec>
-__device__ inline void load_sealed8(const Codec& codec, const SideView& view, int slot, int head,
-                                    int32_t token, int channel, float (&x)[8]) {
+__device__ inline void decode8(const Codec& codec, const SideView& view, const std::byte* codes,
+                               int64_t at, int head, int channel, float (&x)[8]) {
   uint32_t code[8];
-  unpack8(view.row(slot, head, token) + channel / 8 * view.format.bits, view.format.bits, code);
-  const int64_t at = view.group_of(slot, head, token, channel);
+  unpack8(codes, view.format.bits, code);
   if (view.format.along_tokens) {
 #pragma unroll
     for (int i = 0; i < 8; ++i) x[i] = codec.decode(code[i], codec.meta(view, at + i, head));
@@ -84,6 +84,13 @@ __device__ inline void load_sealed8(const Codec& codec, const SideView& view, in
       x[i] = codec.decode(code[i],
                           codec.meta(view, at + (channel + i) / view.format.group - first, head));
   }
+}
+
+template <class Codec>
+__device__ inline void load_sealed8(const Codec& codec, const SideView& view, int slot, int head,
+                                    int32_t token, int channel, float (&x)[8]) {
+  decode8(codec, view, view.row(slot, head, token) + channel / 8 * view.format.bits,
+          view.group_of(slot, head, token, channel), head, channel, x);
 }
 
 // Channels [channel, channel + 8) of a pass row as they were given.

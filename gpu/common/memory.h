@@ -13,11 +13,16 @@
 namespace kvx::gpu {
 
 // Throws an environment Error naming the bytes asked for and those free; what is not freed by its
-// owner is a leak.
+// owner is a leak. Freed memory stays with the process for the next owner, who may not be in front
+// of work enqueued before on a stream that the default stream does not wait for.
 void* device_allocate(int64_t bytes);
 void device_free(void* data) noexcept;
-// Free and total bytes of the current device.
+// Free bytes, those that the process keeps included, and total bytes of the current device.
 std::pair<int64_t, int64_t> device_memory();
+
+// Page-locked host memory; freed blocks stay locked for owners of the same size.
+void* pinned_allocate(int64_t bytes);
+void pinned_free(void* data, int64_t bytes) noexcept;
 
 // Uninitialised elements in device memory, aligned to 256 bytes.
 template <class T>
@@ -67,11 +72,10 @@ template <class T>
 class PinnedArray {
  public:
   PinnedArray() = default;
-  explicit PinnedArray(int64_t count) : count_(count) {
-    if (count > 0)
-      check(cudaMallocHost(&data_, static_cast<size_t>(count) * sizeof(T)), "page-locked memory");
-  }
-  ~PinnedArray() { cudaFreeHost(data_); }
+  explicit PinnedArray(int64_t count)
+      : data_(count > 0 ? static_cast<T*>(pinned_allocate(count * int64_t{sizeof(T)})) : nullptr),
+        count_(count) {}
+  ~PinnedArray() { pinned_free(data_, count_ * int64_t{sizeof(T)}); }
   PinnedArray(PinnedArray&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
   PinnedArray& operator=(PinnedArray&& other) noexcept {

@@ -13,8 +13,9 @@ namespace kvx::gpu {
 enum class WeightType : uint8_t { kF32, kF16, kBf16 };
 inline int64_t element_bytes(WeightType type) { return type == WeightType::kF32 ? 4 : 2; }
 
-// W [n][k] in device memory, in the layout that the kernels want; 16-bit weights stay 16 bits. k is
-// a multiple of 8 or padded with zeros, which are neutral.
+// W [n][k] in device memory as [padded k / v][n][v], v = 4 (kF32) or 8 values that fill 16 bytes;
+// 16-bit weights stay 16 bits. k is padded to a multiple of 64 with zeros, which are neutral. Rows
+// that were never set are undefined.
 class DeviceWeights {
  public:
   DeviceWeights() = default;
@@ -38,7 +39,7 @@ class DeviceWeights {
 };
 
 struct MatmulArgs {
-  const float* x = nullptr;  // device, [m][k] row-major
+  const float* x = nullptr;  // device, [m][k] row-major, 16-byte aligned; nothing behind k is read
   int64_t x_stride = 0;      // elements from row to row; a multiple of 4
   const DeviceWeights* w = nullptr;
   float* y = nullptr;  // device, [m][n] row-major
@@ -47,11 +48,13 @@ struct MatmulArgs {
   const float* bias = nullptr;  // device, [n]: y = dot + bias
   const float* residual =
       nullptr;               // device, rows of y_stride: y = residual + (dot + bias); may be y
-  float* scratch = nullptr;  // device, matmul_scratch_floats(m, n, k)
+  float* scratch = nullptr;  // device, matmul_scratch_floats(m, n, k); without it slower at times
 };
 
-// Floats of scratch that a product of these sizes needs; 0 for most.
+// Floats of scratch that products of these n and k and at most m rows can use; at most 8 Mi.
 int64_t matmul_scratch_floats(int64_t m, int64_t n, int64_t k);
+// Same bits for any m, n, kernel and scratch. Throws std::logic_error where x does not fit the
+// rules above.
 void matmul(const MatmulArgs& args, cudaStream_t stream);
 
 // Rows tokens[i] of an embedding W [vocab][hidden], widened, to out [count][hidden]; tokens in

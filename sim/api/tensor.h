@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace kvx {
 
@@ -20,9 +21,9 @@ struct RowsView {
   RowsView slice(int64_t first, int64_t count) const {
     return {data + first * token_stride, count, heads, dim, token_stride, head_stride};
   }
-  operator RowsView<const T>() const {
-    return {data, tokens, heads, dim, token_stride, head_stride};
-  }
+  template <class U>
+  requires std::is_same_v<U, const T>
+  operator RowsView<U>() const { return {data, tokens, heads, dim, token_stride, head_stride}; }
 };
 
 using ConstRows = RowsView<const float>;

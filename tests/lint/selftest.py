@@ -7,6 +7,7 @@ import sys
 import tempfile
 import unittest
 
+import device_code
 import flags
 import includes
 import sources
@@ -159,6 +160,60 @@ class Symbols(unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         for symbol in symbols.values():
             self.assertIn(f"calls {symbol}\n", result.stdout)
+
+
+class DeviceCode(unittest.TestCase):
+    def ptx(self, line):
+        return device_code.check_ptx("k", f".visible .entry k(\n.param .u64 p\n)\n{{\n{line}\n}}\n")
+
+    def test_ptx_allowed(self):
+        for line, fused in [
+            ("fma.rn.f32 %f1, %f2, %f3, %f4;", True),
+            ("@%p1 add.rn.f32 %f1, %f2, %f3;", False),
+            ("div.rn.f32 %f1, %f2, %f3;", True),
+            ("sqrt.rn.f32 %f1, %f2;", True),
+            ("max.NaN.f32 %f1, %f2, %f3;", False),
+            ("setp.lt.f32 %p1, %f2, %f3;", False),
+            ("cvt.rn.f16.f32 %rs1, %f1;", False),
+            ("atom.global.min.u64 %rd1, [%rd2], %rd3;", False),
+            ("add.s32 %r1, %r2, %r3;", False),
+        ]:
+            self.assertEqual(self.ptx(line), ([], fused), line)
+
+    def test_ptx_forbidden(self):
+        for line in [
+            "add.f32 %f1, %f2, %f3;",
+            "@!%p1 mul.f32 %f1, %f2, %f3;",
+            "sub.f64 %fd1, %fd2, %fd3;",
+            "mul.rn.ftz.f32 %f1, %f2, %f3;",
+            "fma.rz.f32 %f1, %f2, %f3, %f4;",
+            "ex2.approx.f32 %f1, %f2;",
+            "div.full.f32 %f1, %f2, %f3;",
+            "atom.global.add.f32 %f1, [%rd1], %f2;",
+            "red.shared.add.f32 [%rd1], %f2;",
+        ]:
+            self.assertNotEqual(self.ptx(line)[0], [], line)
+
+    def sass(self, lines, fused=True):
+        text = "".join(f"        /*{16 * i:04x}*/   {line} ;\n" for i, line in enumerate(lines))
+        return device_code.check_sass("k", text, fused)
+
+    def test_sass_allowed(self):
+        root = ["MUFU.RSQ R9, R0", "FMUL.FTZ R11, R0, R9", "FMUL.FTZ R9, R9, 0.5"]
+        division = ["CALL.REL.NOINC 0x20", "EXIT", "@P0 FADD.FTZ R2, R0, R3", "FSETP.NEU.FTZ.AND P0, PT, R9, R12, PT"]
+        for lines in [root, division, ["FFMA R0, R1, R2, R3"], ["ATOMG.E.MIN.64.STRONG.GPU PT, R2, [R4], R6"]]:
+            self.assertEqual(self.sass(lines), [], lines)
+
+    def test_sass_forbidden(self):
+        for lines, fused in [
+            (["FADD.FTZ R2, R0, R3"], True),
+            (["FMUL.FTZ R2, R0, R3"], True),
+            (["MUFU.RSQ R9, R0"] + 3 * ["FMUL.FTZ R11, R0, R9"], True),
+            (["REDG.E.ADD.F32.RN.STRONG.GPU desc[UR6][R2.64], R11"], True),
+            (["@P0 ATOMS.ADD.F64 R2, [R4], R6"], True),
+            (["FFMA R0, R1, R2, R3"], False),
+        ]:
+            self.assertNotEqual(self.sass(lines, fused), [], lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,59 @@
+// The kernels of a scheme from the codecs of its two sides.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "gpu/cache/append.cuh"
+#include "gpu/cache/append_settle.cuh"
+#include "gpu/cache/append_values.cuh"
+#include "gpu/cache/attend.cuh"
+#include "gpu/cache/canonical.h"
+#include "gpu/cache/decode.cuh"
+
+namespace kvx::gpu {
+
+template <class Codec>
+struct Scheme : SideScheme {
+  Codec codec;
+};
+
+template <class Codec>
+class CodecKernels : public PagedScheme {
+ public:
+  CodecKernels(const Traits& traits, const CacheConfig& config, const Scheme<Codec>& k,
+               const Scheme<Codec>& v)
+      : PagedScheme(traits, config, k, v), k_(k.codec), v_(v.codec) {}
+
+  void append(const AppendArgs& args, cudaStream_t stream) const override {
+    if constexpr (requires { typename Codec::Group; }) {
+      gpu::append(k_, v_, args, stream);
+    } else {
+      append_values(k_, v_, args, stream);
+    }
+  }
+  void settle(const AppendArgs& args, cudaStream_t stream) const override {
+    gpu::settle(args, stream);
+  }
+  int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
+                                int q_heads) const override {
+    return gpu::attend_scratch_floats(bounds, shape, q_heads);
+  }
+  void attend(const AttendArgs& args, cudaStream_t stream) const override {
+    gpu::attend(k_, v_, args, stream);
+  }
+  void decode(const DecodeArgs& args, cudaStream_t stream) const override {
+    gpu::decode(args.side == Side::kK ? k_ : v_, args, stream);
+  }
+
+ private:
+  Codec k_, v_;
+};
+
+template <class Codec>
+std::unique_ptr<SchemeKernels> make_codec_kernels(const Traits& traits, const CacheConfig& config,
+                                                  const Scheme<Codec>& k, const Scheme<Codec>& v) {
+  return std::make_unique<CodecKernels<Codec>>(traits, config, k, v);
+}
+
+}  // namespace kvx::gpu

@@ -1,0 +1,92 @@
+// Which kernel computes a matrix product.
+#include <algorithm>
+#include <stdexcept>
+
+#include "gpu/common/check.h"
+#include "gpu/engine/matmul.h"
+#include "gpu/engine/matmul_kernels.h"
+
+namespace kvx::gpu {
+namespace {
+
+constexpr int64_t kMaxScratch = int64_t{8} << 20;
+
+int processors() {
+  static const int count = [] {
+    int device = 0, n = 0;
+    check(cudaGetDevice(&device), "current device");
+    check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
+    return n;
+  }();
+  return count;
+}
+
+struct TileChoice {
+  TileSize size;
+  int rows, columns, warps, resident;
+  double rate;  // of the peak with many warps, as measured
+};
+constexpr TileChoice kTiles[] = {{TileSize::k16x128, 16, 128, 2, 4, 0.75},
+                                 {TileSize::k32x128, 32, 128, 4, 4, 0.80},
+                                 {TileSize::k64x64, 64, 64, 4, 5, 0.80},
+                                 {TileSize::k128x128, 128, 128, 8, 2, 0.95}};
+
+// Estimated cycles of the busiest multiprocessor.
+double cycles(const TileChoice& tile, bool apart, int64_t m, int64_t n, int64_t k) {
+  const int64_t blocks = ceil_div(k, kDotBlock);
+  const int64_t tiles = ceil_div(m, tile.rows) * ceil_div(n, tile.columns) * (apart ? blocks : 1);
+  const int64_t of_one = ceil_div(tiles, processors());
+  const double depth = static_cast<double>(apart ? std::min<int64_t>(k, kDotBlock) : k);
+  const double warps = static_cast<double>(std::min<int64_t>(of_one, tile.resident) * tile.warps);
+  const double rate = tile.rate * warps / (warps + 2.0);
+  double sum =
+      static_cast<double>(of_one) * tile.rows * tile.columns * depth / (128.0 * rate) + 2000.0;
+  if (apart)  // results of blocks, written and read, and a second kernel
+    sum += static_cast<double>(2 * 4 * blocks * m * n) / (20.0 * processors()) + 3000.0;
+  return sum;
+}
+
+}  // namespace
+
+int64_t matmul_scratch_floats(int64_t m, int64_t n, int64_t k) {
+  const int64_t blocks = ceil_div(k, kDotBlock);
+  if (m <= kFewRows || blocks == 1) return 0;
+  return std::min(kMaxScratch, blocks * m * n);
+}
+
+void matmul(const MatmulArgs& args, cudaStream_t stream) {
+  if (args.m == 0) return;
+  const DeviceWeights& w = *args.w;
+  if (args.x_stride % 4 != 0 || reinterpret_cast<uintptr_t>(args.x) % 16 != 0)
+    throw std::logic_error("matmul: rows of x are not aligned to 16 bytes");
+  const Product p = {args.x,
+                     args.x_stride,
+                     reinterpret_cast<const uint4*>(w.data()),
+                     args.y,
+                     args.y_stride,
+                     args.bias,
+                     args.residual,
+                     args.scratch,
+                     static_cast<int>(args.m),
+                     static_cast<int>(w.n()),
+                     static_cast<int>(w.k())};
+  if (args.m <= kFewRows) return launch_few_rows(p, w.type(), processors(), stream);
+
+  const int64_t parts = ceil_div(w.k(), kDotBlock) * args.m * w.n();
+  const bool may_part = args.scratch != nullptr && w.k() > kDotBlock && parts <= kMaxScratch;
+  TileSize size = TileSize::k128x128;
+  bool apart = false;
+  double best = 0.0;
+  for (const TileChoice& tile : kTiles) {
+    for (const bool split : {false, true}) {
+      if (split && !may_part) continue;
+      const double cost = cycles(tile, split, args.m, w.n(), w.k());
+      if (best > 0.0 && cost >= best) continue;
+      best = cost, size = tile.size, apart = split;
+    }
+  }
+  launch_tiles(p, w.type(), size, apart, stream);
+  if (apart) launch_combine(p, stream);
+}
+
+}  // namespace kvx::gpu

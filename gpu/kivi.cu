@@ -1,0 +1,91 @@
+// kivi: per-channel keys, per-token values, exact recent window (ref/kivi.md).
+#include "gpu/cache/codec_kernels.cuh"
+#include "sim/api/error.h"
+
+namespace kvx::gpu {
+namespace {
+
+// fp16; every NaN is stored as one pattern.
+__device__ uint32_t pattern(float x) { return is_nan(x) ? 0x7E00u : f16_encode(x); }
+
+struct KiviCodec {
+  using Extremes = MinMax<true>;
+  using Stats = uint32_t;
+  static constexpr bool kAnyGroup = false;
+  static constexpr bool kAlongTokens = true;
+  struct Meta {
+    float s, mn;
+  };
+  struct Group {
+    uint32_t scale, zero;
+    Divisor by;
+    float mn;
+  };
+
+  float top = 0.0f;         // Q
+  float reciprocal = 0.0f;  // fl32(1 / Q)
+
+  __device__ Meta meta(const SideView& view, int64_t group, int) const {
+    return {f16_decode(reinterpret_cast<const uint16_t*>(view.scale)[group]),
+            f16_decode(reinterpret_cast<const uint16_t*>(view.zero)[group])};
+  }
+  __device__ float decode(uint32_t code, const Meta& m) const {
+    return fl16(__fadd_rn(fl16(__fmul_rn(__uint2float_rn(code), m.s)), m.mn));
+  }
+
+  __device__ Stats stats(const Eight& x, int) const { return Extremes::of(x); }
+  __device__ Stats merge(Stats a, Stats b) const { return Extremes::merge(a, b); }
+  __device__ Group group(Stats stats, int) const {
+    const float mn = Extremes::min(stats);
+    const float range = round_half(__fsub_rn(Extremes::max(stats), mn));
+    const float s = round_half(__fmul_rn(range, reciprocal));
+    // s = 0: every positive d gives Q, d = 0 gives 0. s not finite: every d gives 0.
+    Divisor by{0.0f, s == 0.0f ? 0x1p+60f : 0.0f};
+    if (s != 0.0f && is_finite(s)) by = Divisor::of(s);
+    return {pattern(s), pattern(mn), by, mn};
+  }
+  // No binary16 number is halfway between two others and a quotient of two: a faithful quotient
+  // rounds to binary16 as the IEEE one does, below 2^-14 to some t that makes code 0. fmaxf turns
+  // NaN to 0, as the page's RNE does.
+  __device__ uint32_t encode(float x, const Group& g) const {
+    const float d = round_half(__fsub_rn(x, g.mn));
+    return nearest_bits(round_half(fminf(fmaxf(g.by.faithful(d), 0.0f), top)));
+  }
+};
+
+Scheme<KiviCodec> side(int bits, const SideFormat& format, int dim) {
+  Scheme<KiviCodec> s;
+  s.format = format;
+  s.format.bits = bits;
+  s.format.scale_bytes = s.format.zero_bytes = 2;
+  const auto top = static_cast<float>((1 << bits) - 1);
+  s.codec = {top, 1.0f / top};
+  s.packing = grouped_packing(s.format, dim, true);
+  s.nominal_bits = bits;
+  return s;
+}
+
+}  // namespace
+
+std::unique_ptr<SchemeKernels> make_kivi(const Descriptor& descriptor, const CacheConfig& config) {
+  const int dim = config.shape.head_dim;
+  const auto g = static_cast<int32_t>(descriptor.get_int("g"));
+  auto r = static_cast<int32_t>(descriptor.get_int("r"));
+  if (dim % g != 0) {
+    throw usage_error("kivi: g=" + std::to_string(g) + " does not divide the head dim " +
+                      std::to_string(dim));
+  }
+  if (r % g != 0) {
+    throw usage_error("kivi: r=" + std::to_string(r) +
+                      " is not a multiple of g=" + std::to_string(g));
+  }
+  const bool windows = config.windows == Windows::kKept;
+  if (!windows) r = 0;
+  const int32_t lag = windows && descriptor.get_word("profile") == "repo" ? 1 : 0;
+  SideFormat k{.group = g, .along_tokens = true, .rule = {r > 0 ? r : g, 0, lag}};
+  SideFormat v{.group = g, .rule = {1, r, lag}};
+  return make_codec_kernels({}, config, side(static_cast<int>(descriptor.get_int("k")), k, dim),
+                            side(static_cast<int>(descriptor.get_int("v")), v, dim));
+}
+
+}  // namespace kvx::gpu
