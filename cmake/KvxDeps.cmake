@@ -16,6 +16,8 @@ set(KVX_FMT fmt::fmt)
 if(KVX_STATIC)
   set(KVX_FMT fmt::fmt-header-only)
 endif()
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
 # Libraries that come with pkg-config files only, as imported targets; static archives where asked for.
@@ -48,7 +50,11 @@ if(KVX_CUDA)
       set(CMAKE_CUDA_ARCHITECTURES 90a)
     endif()
     enable_language(CUDA)
+    # It wants to see the shared runtime, whatever is linked.
+    set(KVX_SUFFIXES ${CMAKE_FIND_LIBRARY_SUFFIXES})
+    list(APPEND CMAKE_FIND_LIBRARY_SUFFIXES .so)
     find_package(CUDAToolkit REQUIRED)
+    set(CMAKE_FIND_LIBRARY_SUFFIXES ${KVX_SUFFIXES})
     # CMake 3.25 does not know nvcc's option for C++20. The standard is set after the compiler was tried.
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

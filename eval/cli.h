@@ -15,6 +15,7 @@ int cmd_encode(const std::vector<std::string>& words);
 int cmd_decode(const std::vector<std::string>& words);
 int cmd_capture(const std::vector<std::string>& words);
 int cmd_gen(const std::vector<std::string>& words);
+int cmd_check(const std::vector<std::string>& words);
 int cmd_verify(const std::vector<std::string>& words);
 int cmd_calibrate(const std::vector<std::string>& words);
 int cmd_list(const std::vector<std::string>& words);

@@ -28,12 +28,16 @@ __device__ inline void widen(const uint4& vector, float (&w)[vector_width(kType)
   }
 }
 
-// What follows the sum of the blocks: + 0.0, bias, residual.
-__device__ inline float finish(const Product& p, float total, int64_t at, int column) {
-  float y = __fadd_rn(total, 0.0f);
-  if (p.bias != nullptr) y = __fadd_rn(y, p.bias[column]);
-  if (p.residual != nullptr) y = __fadd_rn(p.residual[at], y);
-  return y;
+// What follows the sum of the blocks. The sum + 0.0 is not -0, nor is what comes of it: a bias or a
+// residual of +0 stands for none.
+__device__ inline float finish(float total, float bias, float residual) {
+  return __fadd_rn(residual, __fadd_rn(__fadd_rn(total, 0.0f), bias));
+}
+
+// Output `at` of row-major y, of column `column`.
+__device__ inline void write_output(const Product& p, float total, int64_t at, int column) {
+  p.y[at] = finish(total, p.bias == nullptr ? 0.0f : p.bias[column],
+                   p.residual == nullptr ? 0.0f : p.residual[at]);
 }
 
 }  // namespace kvx::gpu

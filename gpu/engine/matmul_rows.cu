@@ -160,8 +160,7 @@ __global__ void __launch_bounds__(max_warps(kRows) * 32, kRows < 4 ? 2 : 1)
   for (int o = kw; o < kOutputs; o += k_warps) {
     const int row = row0 + o / kColumns, col = column0 + o % kColumns * 32;
     if (row >= p.m || col >= p.n) continue;
-    const int64_t at = row * p.y_stride + col;
-    p.y[at] = finish(p, totals[o * 32], at, col);
+    write_output(p, totals[o * 32], row * p.y_stride + col, col);
   }
 }
 

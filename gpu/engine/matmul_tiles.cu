@@ -33,8 +33,7 @@ __global__ void combine_kernel(const __grid_constant__ Product p) {
   float total = p.parts[i];
 #pragma unroll 4
   for (int b = 1; b < blocks; ++b) total = __fadd_rn(total, p.parts[b * outputs + i]);
-  const int64_t at = row * p.y_stride + column;
-  p.y[at] = finish(p, total, at, column);
+  write_output(p, total, row * p.y_stride + column, column);
 }
 
 }  // namespace

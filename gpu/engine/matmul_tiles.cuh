@@ -95,6 +95,55 @@ __device__ inline void load_fragment(const float* from, float (&to)[kCount]) {
   }
 }
 
+// The outputs of a thread, groups of four by four from (row, column) on.
+template <class T>
+__device__ inline void write_tile(const Product& p, const float (&total)[T::kTm][T::kTn], int row,
+                                  int column) {
+  const bool vectors = p.n % 4 == 0 && p.y_stride % 4 == 0 &&
+                       (reinterpret_cast<uintptr_t>(p.y) | reinterpret_cast<uintptr_t>(p.bias) |
+                        reinterpret_cast<uintptr_t>(p.residual)) %
+                               16 ==
+                           0;
+  const float4 zeros = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+  for (int j = 0; j < T::kTn; j += 4) {
+    const int first_column = column + j / 4 * 32;
+    const int near_column = min(first_column, p.n - 4);
+    float4 bias = zeros;
+    if (vectors && p.bias != nullptr) bias = *reinterpret_cast<const float4*>(p.bias + near_column);
+#pragma unroll
+    for (int i = 0; i < T::kTm; i += 4) {
+      const int first_row = row + i / 4 * 16;
+      if (vectors) {
+        // Loads first, so that they wait together.
+        float4 r[4] = {zeros, zeros, zeros, zeros};
+        if (p.residual != nullptr) {
+#pragma unroll
+          for (int c = 0; c < 4; ++c)
+            r[c] = *reinterpret_cast<const float4*>(
+                p.residual + min(first_row + c, p.m - 1) * p.y_stride + near_column);
+        }
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const float(&t)[T::kTn] = total[i + c];
+          if (first_row + c < p.m && first_column < p.n)
+            *reinterpret_cast<float4*>(p.y + (first_row + c) * p.y_stride + first_column) =
+                make_float4(finish(t[j], bias.x, r[c].x), finish(t[j + 1], bias.y, r[c].y),
+                            finish(t[j + 2], bias.z, r[c].z), finish(t[j + 3], bias.w, r[c].w));
+        }
+      } else {
+#pragma unroll
+        for (int c = 0; c < 16; ++c) {
+          const int at_row = first_row + c / 4, at_column = first_column + c % 4;
+          if (at_row < p.m && at_column < p.n)
+            write_output(p, total[i + c / 4][j + c % 4], at_row * p.y_stride + at_column,
+                         at_column);
+        }
+      }
+    }
+  }
+}
+
 // Thread block (tile of rows, tile of columns, block of k if kApart).
 template <WeightType kType, class T, bool kApart>
 __global__ void __launch_bounds__(T::kThreads, T::kResident)
@@ -176,31 +225,14 @@ __global__ void __launch_bounds__(T::kThreads, T::kResident)
     }
   }
 
-  float* const out = kApart ? p.parts + int64_t{blockIdx.z} * p.m * p.n : p.y;
-  const int64_t out_stride = kApart ? p.n : p.y_stride;
-  const bool aligned = out_stride % 4 == 0 && reinterpret_cast<uintptr_t>(out) % 16 == 0;
-#pragma unroll
-  for (int i = 0; i < kTm; ++i) {
-    const int row = row0 + tile_row + i / 4 * 16 + i % 4;
-    if (row >= p.m) continue;
-#pragma unroll
-    for (int j = 0; j < kTn; j += 4) {
-      const int column = column0 + tile_column + j / 4 * 32;
-      const int64_t at = row * out_stride + column;
-      float y[4];
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        y[c] = acc[i][j + c];
-        if (!kApart && column + c < p.n) y[c] = finish(p, y[c], at + c, column + c);
-      }
-      if (aligned && column + 4 <= p.n) {
-        *reinterpret_cast<float4*>(out + at) = make_float4(y[0], y[1], y[2], y[3]);
-      } else {
-#pragma unroll
-        for (int c = 0; c < 4; ++c)
-          if (column + c < p.n) out[at + c] = y[c];
-      }
-    }
+  if constexpr (kApart) {
+    Product part = p;
+    part.y = p.parts + int64_t{blockIdx.z} * p.m * p.n;
+    part.y_stride = p.n;
+    part.bias = part.residual = nullptr;
+    write_tile<T>(part, acc, row0 + tile_row, column0 + tile_column);
+  } else {
+    write_tile<T>(p, acc, row0 + tile_row, column0 + tile_column);
   }
 }
 

@@ -1,0 +1,140 @@
+#include "eval/check/rechunked.h"
+
+#include <cmath>
+
+namespace kvx::check {
+namespace {
+
+class Rechunked final : public LayerCache {
+ public:
+  explicit Rechunked(std::unique_ptr<LayerCache> cache) : cache_(std::move(cache)) {}
+
+  const Traits& traits() const override { return cache_->traits(); }
+  const CacheConfig& config() const override { return cache_->config(); }
+  SeqId open() override { return cache_->open(); }
+  SeqId fork(SeqId seq) override { return cache_->fork(seq); }
+  void close(SeqId seq) override {
+    forget(seq);
+    cache_->close(seq);
+  }
+  int64_t length(SeqId seq) const override { return cache_->length(seq); }
+
+  void append(ConstRows k, ConstRows v, std::span<const Span> spans) override {
+    if (odd(k) || odd(v)) probe(k, v, spans);
+    int64_t at = 0;
+    for (const Span& span : spans) {
+      forget(span.seq);
+      int64_t done = 0;
+      while (done < span.count) {
+        const int64_t rest = span.count - done;
+        const int64_t count = done == 0 ? 1 : done == 1 ? (rest + 1) / 2 : rest;
+        const Span piece{.seq = span.seq, .first = span.first + done, .count = count};
+        cache_->append(k.slice(at, count), v.slice(at, count), {&piece, 1});
+        const SeqId snapshot = cache_->fork(span.seq);
+        pieces_[span.seq].push_back({piece.first, piece.first + count, snapshot});
+        done += count;
+        at += count;
+      }
+    }
+  }
+
+  ReadMap held(SeqId seq, Side side) const override { return cache_->held(seq, side); }
+  ReadMap reads(SeqId seq, Side side, int64_t query) const override {
+    for (const Piece& piece : pieces(seq))
+      if (query >= piece.first && query < piece.end)
+        return cache_->reads(piece.snapshot, side, query);
+    return cache_->reads(seq, side, query);
+  }
+
+  void read(SeqId seq, Side side, RowRange range, Rows out) const override {
+    if (range.held == Held::kSealed || pieces(seq).empty())
+      return cache_->read(seq, side, range, out);
+    // The first snapshot that has a token is the one that still holds it exactly.
+    for (int64_t i = 0; i < range.count; ++i) {
+      const int64_t token = range.first + i;
+      for (const Piece& piece : pieces(seq)) {
+        if (piece.end <= token) continue;
+        cache_->read(piece.snapshot, side, {token, 1, Held::kExact}, out.slice(i, 1));
+        break;
+      }
+    }
+  }
+
+  void attend(ConstRows q, std::span<const Span> spans, Rows out) const override {
+    int64_t at = 0;
+    for (const Span& span : spans) {
+      for (const Piece& piece : pieces(span.seq)) {
+        const Span part{
+            .seq = piece.snapshot, .first = piece.first, .count = piece.end - piece.first};
+        cache_->attend(q.slice(at, part.count), {&part, 1}, out.slice(at, part.count));
+        at += part.count;
+      }
+    }
+  }
+
+  void settle(SeqId seq) override {
+    forget(seq);
+    cache_->settle(seq);
+  }
+  void truncate(SeqId seq, int64_t length) override {
+    cache_->truncate(seq, length);
+    forget(seq);
+  }
+  ByteCount used(SeqId seq, Side side) const override { return cache_->used(seq, side); }
+  double nominal_bits(Side side) const override { return cache_->nominal_bits(side); }
+  std::vector<std::byte> image(SeqId seq) const override { return cache_->image(seq); }
+  void export_to(SeqId seq, const Sink& sink) const override { cache_->export_to(seq, sink); }
+
+ private:
+  // Of the last append: tokens [first, end), and the sequence right after them.
+  struct Piece {
+    int64_t first, end;
+    SeqId snapshot;
+  };
+
+  // Values that may be refused.
+  static bool odd(ConstRows rows) {
+    for (int64_t t = 0; t < rows.tokens; ++t)
+      for (int h = 0; h < rows.heads; ++h)
+        for (int c = 0; c < rows.dim; ++c)
+          if (!(std::abs(rows.row(t, h)[c]) < 65504.0f)) return true;
+    return false;
+  }
+
+  // An append is refused as a whole and names its first odd value: tried on forks.
+  void probe(ConstRows k, ConstRows v, std::span<const Span> spans) {
+    std::vector<Span> on_forks(spans.begin(), spans.end());
+    for (Span& span : on_forks) span.seq = cache_->fork(span.seq);
+    const auto close = [&] {
+      for (const Span& span : on_forks) cache_->close(span.seq);
+    };
+    try {
+      cache_->append(k, v, on_forks);
+    } catch (...) {
+      close();
+      throw;
+    }
+    close();
+  }
+
+  const std::vector<Piece>& pieces(SeqId seq) const {
+    static const std::vector<Piece> kNone;
+    const auto found = pieces_.find(seq);
+    return found == pieces_.end() ? kNone : found->second;
+  }
+  void forget(SeqId seq) {
+    for (const Piece& piece : pieces(seq)) cache_->close(piece.snapshot);
+    pieces_.erase(seq);
+  }
+
+  std::unique_ptr<LayerCache> cache_;
+  std::map<SeqId, std::vector<Piece>> pieces_;
+};
+
+}  // namespace
+
+std::unique_ptr<LayerCache> rechunked(std::unique_ptr<LayerCache> cache) {
+  return std::make_unique<Rechunked>(std::move(cache));
+}
+
+}  // namespace kvx::check
