@@ -229,9 +229,8 @@ Report run_check(const std::vector<Family>& families, const Subject& subject,
   });
   const int64_t large = small - order.begin();
   const int at_once = std::min(options.threads, kLargeAtOnce);
-  parallel(at_once, large, [&](int64_t i) {
-    run(order[static_cast<size_t>(i)], options.threads / at_once);
-  });
+  parallel(at_once, large,
+           [&](int64_t i) { run(order[static_cast<size_t>(i)], options.threads / at_once); });
   parallel(options.threads, static_cast<int64_t>(order.size()) - large,
            [&](int64_t i) { run(order[static_cast<size_t>(large + i)], 1); });
   report.stopped = options.stop();
