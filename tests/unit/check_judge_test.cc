@@ -114,6 +114,18 @@ TEST(Events, AreFoundWhereTheyAreAndNotElsewhere) {
   EXPECT_TRUE(shows("scheme=fp:f16 steps=257", Event::kSegments));
 }
 
+CheckOptions with_threads(int threads) {
+  CheckOptions options;
+  options.threads = threads;
+  return options;
+}
+
+CheckOptions quick() {
+  CheckOptions options;
+  options.shrink_seconds = 0.1;
+  return options;
+}
+
 Family family_of(const std::string& text, Events any, Events all = {}) {
   Family family;
   family.name = "int/one";
@@ -163,8 +175,7 @@ TEST(Report, ASubjectThatCannotBeMadeDiffers) {
   thrower.make = [](const Descriptor&, const CacheConfig&) -> std::unique_ptr<LayerCache> {
     throw environment_error("out of memory: <64> bytes & \"more\"");
   };
-  const Report report =
-      run_check({family_of("scheme=int:k4v4 steps=9", {})}, thrower, {.shrink_seconds = 0.1});
+  const Report report = run_check({family_of("scheme=int:k4v4 steps=9", {})}, thrower, quick());
   EXPECT_EQ(report.mismatches(), 1);
   const auto json = report_json(report);
   EXPECT_EQ(json["failures"].size(), 1u);
@@ -175,7 +186,7 @@ TEST(Report, ASubjectThatCannotBeMadeDiffers) {
 TEST(Report, IsTheSameAtAnyNumberOfThreads) {
   const std::vector<Family> families = select(read_families(KVX_INPUTS), {true, "fp/sequences"});
   const auto text = [&](int threads) {
-    return report_text(run_check(families, cpu_subject(), {.threads = threads}));
+    return report_text(run_check(families, cpu_subject(), with_threads(threads)));
   };
   EXPECT_EQ(text(1), text(3));
 }
