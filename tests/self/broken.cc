@@ -314,7 +314,7 @@ std::vector<Broken> broken_subjects() {
       make(Level::kE0, "int/rounding-channels", recoded("SwappedNibbles", swapped_nibbles)),
       make(Level::kE0, "int/rounding-channels", recoded("UnroundedScale", unrounded_scale)),
       make(Level::kE0, "int/rounding-tokens", recoded("MissingBarrier", raced_scale)),
-      make(Level::kE0, "ggml/rounding", recoded("Contraction", contracted)),
+      make(Level::kE0, "ggml/fused", recoded("Contraction", contracted)),
       make(Level::kE1, "kivi/subnormal", recoded("FlushedScale", flushed_scale, Shows::kWhenRead)),
       make(Level::kE0, "kivi/subnormal", recoded("WrappedCodes", wrapped_codes)),
       make(Level::kE0, "kivi/decode", other_profile()),
