@@ -209,7 +209,7 @@ TEST_F(DeviceEngineRefusals, KeysAndValuesThatAreNotFinite) {
 
 TEST_F(DeviceEngineRefusals, ContextsThatAreNotFinite) {
   const auto pair = ModelPair::tiny(spec_of("LlamaForCausalLM"));
-  EnginePair engines(*pair, "kivi:k2v2,r32", CacheMode::kContextExact, {.sequences = 1});
+  EnginePair engines(*pair, "int:k4v4,kaxis=channel", CacheMode::kContextExact, {.sequences = 1});
   const auto seq = engines.open();
   std::vector<float> rows(static_cast<size_t>(40 * 2 * 16), 0.5f);
   rows[17 * 32 + 16 + 3] = -70000.0f;
