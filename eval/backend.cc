@@ -55,7 +55,7 @@ class CudaBackend final : public Backend {
   }
 
  private:
-  static constexpr size_t kMostEngines = 16;
+  static constexpr size_t kMostEngines = 64;
 
   std::unique_ptr<model::Transformer> make(const EngineNeeds& needs) {
     const gpu::EngineSettings settings{

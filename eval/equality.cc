@@ -36,11 +36,14 @@ class TapRecorder final : public PassListener {
   }
   void tap(const Piece&, const model::LayerTap& tap) override {
     Tensors& to = layers_[static_cast<size_t>(tap.layer - begin_)];
-    for (const auto& [rows, values] :
-         {std::pair{tap.k, &to.k}, {tap.v, &to.v}, {tap.q, &to.q}, {tap.out, &to.out}})
-      for (int64_t token = 0; token < rows.tokens; ++token)
-        for (int head = 0; head < rows.heads; ++head)
-          values->insert(values->end(), rows.row(token, head), rows.row(token, head) + rows.dim);
+    const auto add = [](ConstRows rows, std::vector<float>& values) {
+      const std::vector<float> more = dense_values(rows);
+      values.insert(values.end(), more.begin(), more.end());
+    };
+    add(tap.k, to.k);
+    add(tap.v, to.v);
+    add(tap.q, to.q);
+    add(tap.out, to.out);
   }
 
   // The first tensor of the first layer that differs from `other`'s.

@@ -50,7 +50,7 @@ void check_shapes(const Inputs& in, const model::ModelConfig& config) {
             .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
             .artifacts = in.artifacts.artifacts()};
         in.artifacts.factory(scheme)(cache);
-        if (in.backends.back() == kCuda) gpu::make_cache(scheme, cache);
+        if (layer == 0 && in.backends.back() == kCuda) gpu::make_cache(scheme, cache);
       }
 }
 

@@ -77,15 +77,8 @@ std::optional<Place> first_place(int layer, const std::string& tensor,
 
 std::optional<Place> first_place(int layer, const std::string& tensor, ConstRows expected,
                                  ConstRows found, int64_t first) {
-  const auto dense = [](ConstRows rows) {
-    std::vector<float> values;
-    for (int64_t token = 0; token < rows.tokens; ++token)
-      for (int head = 0; head < rows.heads; ++head)
-        values.insert(values.end(), rows.row(token, head), rows.row(token, head) + rows.dim);
-    return values;
-  };
   const std::vector<int64_t> shape{expected.tokens, expected.heads, expected.dim};
-  const std::vector<float> a = dense(expected), b = dense(found);
+  const std::vector<float> a = dense_values(expected), b = dense_values(found);
   auto place = first_place(
       layer, tensor, {"token", "head", "channel"}, {"F32", shape, std::as_bytes(std::span(a))},
       {"F32", {found.tokens, found.heads, found.dim}, std::as_bytes(std::span(b))});
@@ -94,6 +87,15 @@ std::optional<Place> first_place(int layer, const std::string& tensor, ConstRows
     std::swap(place->index[0], place->index[1]);
   }
   return place;
+}
+
+std::vector<float> dense_values(ConstRows rows) {
+  std::vector<float> values;
+  values.reserve(static_cast<size_t>(rows.tokens * rows.heads * rows.dim));
+  for (int64_t token = 0; token < rows.tokens; ++token)
+    for (int head = 0; head < rows.heads; ++head)
+      values.insert(values.end(), rows.row(token, head), rows.row(token, head) + rows.dim);
+  return values;
 }
 
 CacheContent cache_content(const LayerCache& cache, SeqId seq) {

@@ -39,6 +39,9 @@ std::optional<Place> first_place(int layer, const std::string& tensor,
 std::optional<Place> first_place(int layer, const std::string& tensor, ConstRows expected,
                                  ConstRows found, int64_t first);
 
+// The values of rows, [tokens][heads][dim].
+std::vector<float> dense_values(ConstRows rows);
+
 struct ContentTensor {
   std::string dtype;
   std::vector<int64_t> shape;

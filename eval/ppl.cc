@@ -29,10 +29,7 @@ class ContextRecorder final : public PassListener {
   }
   bool wants(const Piece& piece, int) const override { return piece.exact; }
   void tap(const Piece&, const model::LayerTap& tap) override {
-    const auto copy = [](ConstRows rows) {
-      return std::vector<float>(rows.data, rows.data + rows.tokens * rows.heads * rows.dim);
-    };
-    context_[static_cast<size_t>(tap.layer)] = {copy(tap.k), copy(tap.v)};
+    context_[static_cast<size_t>(tap.layer)] = {dense_values(tap.k), dense_values(tap.v)};
   }
 
  private:

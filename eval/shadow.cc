@@ -1,13 +1,11 @@
 #include "eval/shadow.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <set>
 #include <span>
+#include <stdexcept>
 
 #include "ref/registry.h"
-#include "sim/api/error.h"
 #include "sim/gen/random.h"
 #include "sim/num/attention.h"
 
@@ -23,6 +21,10 @@ std::set<int64_t> drawn(gen::Source source, int64_t count, int64_t end, std::set
   for (uint64_t i = 0; std::ssize(numbers) < std::min(count, end); ++i)
     numbers.insert(static_cast<int64_t>(source.words(i)[0] % static_cast<uint64_t>(end)));
   return numbers;
+}
+
+ConstRows rows_of(const std::vector<float>& values, int heads, int dim) {
+  return dense_rows(values.data(), std::ssize(values) / (int64_t{heads} * dim), heads, dim);
 }
 
 // K or V of a layer as every query sees it, [rows][kv heads][head dim], and which rows there are.
@@ -45,19 +47,17 @@ SeenRows held_rows(const LayerCache& cache, SeqId seq, Side side) {
   return out;
 }
 
-// All heads of one query that sees rows [0, position] of k and v.
-std::vector<float> attend(ConstRows q, ConstRows k, ConstRows v,
-                          const std::function<bool(int64_t)>& seen, int64_t position) {
+// All heads of one query that sees those of rows [0, position] of k and v that are `seen`.
+void attend(ConstRows q, ConstRows k, ConstRows v, const std::function<bool(int64_t)>& seen,
+            int64_t position, Rows out) {
   const size_t dim = static_cast<size_t>(q.dim);
-  std::vector<float> out(static_cast<size_t>(q.heads) * dim);
   for (int head = 0; head < q.heads; ++head) {
     const int kv_head = head / (q.heads / k.heads);
     std::vector<num::AttentionRow> rows;
     for (int64_t t = 0; t <= position; ++t)
       if (seen(t)) rows.push_back({t, k.row(t, kv_head), v.row(t, kv_head)});
-    num::plain::attend({q.row(0, head), dim}, rows, {&out[static_cast<size_t>(head) * dim], dim});
+    num::plain::attend({q.row(0, head), dim}, rows, {out.row(0, head), dim});
   }
-  return out;
 }
 
 }  // namespace
@@ -74,6 +74,8 @@ Shadow::Shadow(const Descriptor& scheme, const model::ModelConfig& config,
          .windows = settings.mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
          .nonfinite = settings.nonfinite,
          .artifacts = settings.artifacts});
+    if (cache->traits().keys != KeySpace::kRotated)
+      throw std::logic_error("no scheme before rotation is registered yet");
     const SeqId seq = cache->open();
     layers_.push_back({layer, std::move(cache), seq});
   }
@@ -89,79 +91,87 @@ void Shadow::found(const std::string& level, const Place& place) {
   if (!first_ || level < first_->level) first_ = {level, place};
 }
 
-std::vector<std::vector<float>> Shadow::attention(const Layer& layer, const Piece& piece,
-                                                  const model::LayerTap& tap,
-                                                  const std::vector<int64_t>& tokens) const {
-  const LayerCache& cache = *layer.cache;
-  const bool held = settings_.mode == CacheMode::kAll && !piece.exact;
-  SeenRows k, v;
-  if (held) {
-    k = held_rows(cache, layer.seq, Side::kK);
-    v = held_rows(cache, layer.seq, Side::kV);
-  }
-  std::vector<std::vector<float>> out(tokens.size());
-#pragma omp parallel for schedule(dynamic)
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const ConstRows q = tap.q.slice(tokens[i], 1);
-    const int64_t position = piece.first + tokens[i];
-    if (piece.exact) {
-      out[i] = attend(
-          q, tap.k, tap.v, [](int64_t) { return true; }, position);
-    } else if (held) {
-      const auto rows = [&](const SeenRows& side) {
-        return dense_rows(side.values.data(), position + 1, tap.k.heads, tap.k.dim);
-      };
-      const auto seen = [&](int64_t t) {
-        const size_t row = static_cast<size_t>(t);
-        return k.seen[row] && v.seen[row];
-      };
-      out[i] = attend(q, rows(k), rows(v), seen, position);
-    } else {
-      out[i].resize(static_cast<size_t>(q.heads * q.dim));
-      const Span span{.seq = layer.seq, .first = position, .count = 1};
-      cache.attend(q, {&span, 1}, dense_rows(out[i].data(), 1, q.heads, q.dim));
-    }
-  }
-  return out;
+void Shadow::wait() {
+  if (running_.valid()) running_.get();
 }
 
 void Shadow::tap(const Piece& piece, const model::LayerTap& tap) {
-  const Layer& layer = *std::find_if(layers_.begin(), layers_.end(),
-                                     [&](const Layer& one) { return one.layer == tap.layer; });
-  LayerCache& cache = *layer.cache;
-  const Span span{layer.seq, piece.first, piece.count, piece.exact};
-  cache.append(cache.traits().keys == KeySpace::kRotated ? tap.k : tap.k_pre, tap.v, {&span, 1});
+  wait();
+  Taken taken{.layer = &*std::find_if(layers_.begin(), layers_.end(),
+                                      [&](const Layer& one) { return one.layer == tap.layer; }),
+              .piece = piece,
+              .k = dense_values(tap.k),
+              .v = dense_values(tap.v),
+              .positions = {},
+              .q = {},
+              .out = {}};
   const gen::Source source{.seed = settings_.shadow.seed,
                            .tensor = static_cast<uint32_t>(tap.layer),
                            .purpose = static_cast<uint32_t>(2 + piece.first)};
-  const std::set<int64_t> sampled = drawn(source, kQueries, piece.count, {piece.count - 1});
-  const std::vector<int64_t> tokens(sampled.begin(), sampled.end());
-  const auto expected = attention(layer, piece, tap, tokens);
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    count_.attention += int64_t{tap.out.heads} * tap.out.dim;
-    const ConstRows rows = dense_rows(expected[i].data(), 1, tap.out.heads, tap.out.dim);
-    if (const auto place = first_place(tap.layer, "out", rows, tap.out.slice(tokens[i], 1),
-                                       piece.first + tokens[i]))
+  for (const int64_t token : drawn(source, kQueries, piece.count, {piece.count - 1})) {
+    taken.positions.push_back(piece.first + token);
+    taken.q.push_back(dense_values(tap.q.slice(token, 1)));
+    taken.out.push_back(dense_values(tap.out.slice(token, 1)));
+  }
+  running_ = std::async(std::launch::async, [this, taken = std::move(taken)] { compute(taken); });
+}
+
+void Shadow::compute(const Taken& taken) {
+  const Layer& layer = *taken.layer;
+  const LayerShape& shape = layer.cache->config().shape;
+  const Piece& piece = taken.piece;
+  const ConstRows k = rows_of(taken.k, shape.kv_heads, shape.head_dim);
+  const ConstRows v = rows_of(taken.v, shape.kv_heads, shape.head_dim);
+  const Span span{layer.seq, piece.first, piece.count, piece.exact};
+  layer.cache->append(k, v, {&span, 1});
+  SeenRows seen_k, seen_v;
+  const bool held = settings_.mode == CacheMode::kAll && !piece.exact;
+  if (held) {
+    seen_k = held_rows(*layer.cache, layer.seq, Side::kK);
+    seen_v = held_rows(*layer.cache, layer.seq, Side::kV);
+  }
+  for (size_t i = 0; i < taken.positions.size(); ++i) {
+    const int64_t position = taken.positions[i];
+    const int heads = static_cast<int>(std::ssize(taken.q[i]) / shape.head_dim);
+    const ConstRows q = rows_of(taken.q[i], heads, shape.head_dim);
+    std::vector<float> expected(taken.q[i].size());
+    const Rows out = dense_rows(expected.data(), 1, heads, shape.head_dim);
+    if (piece.exact) {
+      attend(
+          q, k, v, [](int64_t) { return true; }, position, out);
+    } else if (held) {
+      const auto seen = [&](int64_t t) {
+        const size_t row = static_cast<size_t>(t);
+        return seen_k.seen[row] && seen_v.seen[row];
+      };
+      attend(q, rows_of(seen_k.values, shape.kv_heads, shape.head_dim),
+             rows_of(seen_v.values, shape.kv_heads, shape.head_dim), seen, position, out);
+    } else {
+      const Span query{.seq = layer.seq, .first = position, .count = 1};
+      layer.cache->attend(q, {&query, 1}, out);
+    }
+    count_.attention += std::ssize(expected);
+    if (const auto place = first_place(layer.layer, "out", out,
+                                       rows_of(taken.out[i], heads, shape.head_dim), position))
       found("E2", *place);
   }
-  cache.settle(layer.seq);
+  layer.cache->settle(layer.seq);
 }
 
 void Shadow::append_context(const std::vector<ContextRows>& context) {
+  wait();
   for (const Layer& layer : layers_) {
     const ContextRows& rows = context[static_cast<size_t>(layer.layer)];
     const LayerShape& shape = layer.cache->config().shape;
-    const int64_t tokens = std::ssize(rows.k) / (int64_t{shape.kv_heads} * shape.head_dim);
-    const auto view = [&](const std::vector<float>& values) {
-      return dense_rows(values.data(), tokens, shape.kv_heads, shape.head_dim);
-    };
-    const Span span{layer.seq, 0, tokens, true};
-    layer.cache->append(view(rows.k), view(rows.v), {&span, 1});
+    const ConstRows k = rows_of(rows.k, shape.kv_heads, shape.head_dim);
+    const Span span{layer.seq, 0, k.tokens, true};
+    layer.cache->append(k, rows_of(rows.v, shape.kv_heads, shape.head_dim), {&span, 1});
     layer.cache->settle(layer.seq);
   }
 }
 
 void Shadow::finish(const model::Transformer& engine, SeqId seq) {
+  wait();
   const auto is_decoded = [](const std::string& tensor) { return tensor.ends_with(".decoded"); };
   for (const Layer& layer : layers_)
     compare_contents(layer.layer, cache_content(*layer.cache, layer.seq),

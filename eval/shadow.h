@@ -3,6 +3,7 @@
 // and the attention output of sampled queries (E2).
 #pragma once
 
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,16 +41,23 @@ class Shadow final : public PassListener {
     std::unique_ptr<LayerCache> cache;
     SeqId seq;
   };
-  // [tokens][heads * head dim]
-  std::vector<std::vector<float>> attention(const Layer& layer, const Piece& piece,
-                                            const model::LayerTap& tap,
-                                            const std::vector<int64_t>& tokens) const;
+  // What a tap leaves; the reference works on it beside the rest of the pass.
+  struct Taken {
+    const Layer* layer;
+    Piece piece;
+    std::vector<float> k, v;                 // [tokens][kv heads][head dim]
+    std::vector<int64_t> positions;          // of the sampled queries, in the sequence
+    std::vector<std::vector<float>> q, out;  // of each: [heads][head dim]
+  };
+  void compute(const Taken& taken);
+  void wait();
   void found(const std::string& level, const Place& place);
 
   PassSettings settings_;
   std::vector<Layer> layers_;  // ascending
   ShadowCount count_;
   std::optional<ShadowMismatch> first_;
+  std::future<void> running_;  // owns layers_, count_ and first_ until waited for
 };
 
 }  // namespace kvx::eval

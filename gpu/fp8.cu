@@ -63,7 +63,8 @@ struct Fp8Codec {
   __device__ float scaled(float x, const Group& g) const {
     if (scale == ScaleOf::kToken) return g.factor == 0.0f ? 0.0f : __fmul_rn(x, g.factor);
     if (scale == ScaleOf::kOne) return x;
-    return ordinary && is_finite(x) ? g.by.long_quotient(x) : __fdiv_rn(x, g.by.d);
+    if (!ordinary || !is_finite(x)) return __fdiv_rn(x, g.by.d);
+    return copysignf(g.by.long_quotient(x), x);  // scales are above 0; the remainder of -0 is +0
   }
   // Saturation and NaN are the page's: satfinite of the PTX instruction.
   __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {

@@ -6,7 +6,8 @@ if(KVX_HAVE_CUDA)
   kvx_test(gpu_attend_test LABEL quick DEPS kvx_gpu kvx_num kvx_gen
     SOURCES gpu/attend_test.cc gpu/attend_case.cc gpu/attend_codecs.cu)
   kvx_test(gpu_cache_test LABEL quick DEPS kvx_gpu kvx_ref kvx_gen
-    SOURCES gpu/layer_cache_test.cc gpu/pool_test.cc)
+    SOURCES gpu/guarded_test.cc gpu/layer_cache_test.cc gpu/pool_test.cc)
+  kvx_test(gpu_laws_test LABEL quick DEPS kvx_gpu kvx_laws SOURCES gpu/laws_test.cc)
   add_library(kvx_gpu_ieee STATIC gpu/ieee_kernels.cu)
   target_link_libraries(kvx_gpu_ieee PUBLIC kvx_gpu)
   kvx_test(gpu_ieee_test LABEL quick DEPS kvx_gpu_ieee kvx_num SOURCES gpu/ieee_test.cc)

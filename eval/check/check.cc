@@ -43,6 +43,7 @@ class Both final : public Recorder {
 // Values of K that a case holds at its end, all sequences.
 int64_t values(const Case& one) { return one.tokens() * one.kv_heads * one.dim * one.batch; }
 constexpr int64_t kLarge = 8 << 20;
+constexpr int kLargeAtOnce = 4;
 
 // Rough work of a case, to start long ones first.
 int64_t work(const Case& one) {
@@ -211,24 +212,27 @@ Report run_check(const std::vector<Family>& families, const Subject& subject,
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return work(report.cases[a].one) > work(report.cases[b].one);
   });
-  std::mutex large, telling;
-  parallel(options.threads, static_cast<int64_t>(order.size()), [&](int64_t i) {
+  std::mutex telling;
+  const auto run = [&](size_t index, int threads) {
     if (options.stop()) return;
-    const size_t index = order[static_cast<size_t>(i)];
     CaseResult& result = report.cases[index];
-    {
-      // One large case at a time: they take gigabytes, and all threads.
-      std::unique_lock<std::mutex> alone(large, std::defer_lock);
-      const bool is_large = values(result.one) > kLarge;
-      if (is_large) alone.lock();
-      result.judgement = judge(result.one, subject, is_large ? options.threads : 1);
-    }
+    result.judgement = judge(result.one, subject, threads);
     result.judged = true;
     const Events wanted = family_of[index]->any;
     result.mistrusted = wanted.any() && (result.judgement.events & wanted).none();
     const std::lock_guard lock(telling);
     options.done(result.one);
+  };
+  // Large cases take a gigabyte or two each: few at a time, before the others.
+  const auto small = std::stable_partition(order.begin(), order.end(), [&](size_t index) {
+    return values(report.cases[index].one) > kLarge;
   });
+  const int64_t large = small - order.begin();
+  const int at_once = std::min(options.threads, kLargeAtOnce);
+  parallel(at_once, large,
+           [&](int64_t i) { run(order[static_cast<size_t>(i)], options.threads / at_once); });
+  parallel(options.threads, static_cast<int64_t>(order.size()) - large,
+           [&](int64_t i) { run(order[static_cast<size_t>(large + i)], 1); });
   report.stopped = options.stop();
   find_lacking(families, report);
   shrink_failures(report, subject, options);

@@ -25,6 +25,7 @@ constexpr const char* kNames[kEvents] = {
     "input-overflow",
     "non-finite-input",
     "padded-group",
+    "fused",
     "decode-seals",
     "prefill-seals",
     "exact-rows",

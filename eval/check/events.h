@@ -30,6 +30,7 @@ enum class Event : uint8_t {
   kInputOverflow,   // a finite input that rounds to infinity
   kNonFiniteInput,  // NaN or infinity
   kPaddedGroup,     // a group that does not fill its words
+  kFused,           // a code that a fused product and sum would change (ggml)
   // Of the policy.
   kDecodeSeals,     // a step of one token seals some
   kPrefillSeals,    // a longer step seals some but not all

@@ -145,7 +145,11 @@ void enumerate(const Json& json, Family& family) {
   if (family.cases.empty()) throw usage_error("the scheme refuses every case");
   family.size = family.cases.size();
   const size_t smoke = std::min(json.value("smoke", size_t{8}), family.cases.size());
-  for (size_t i = 0; i < smoke; ++i) family.smoke.push_back(i * family.cases.size() / smoke);
+  // One out of each part of the family, so that no step of the grid is missed by a common factor.
+  for (uint64_t i = 0; i < smoke; ++i) {
+    const uint64_t draw = gen::Source{1, 0, 2}.words(i)[0] % family.size;
+    family.smoke.push_back((i * family.size + draw) / smoke);
+  }
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "eval/check/scales.h"
 #include "ref/registry.h"
 #include "sim/api/descriptor.h"
@@ -76,8 +79,10 @@ std::string descriptor(const SchemeSchema& scheme, Dice& dice) {
 
 std::vector<Step> steps(Dice& dice, const Case& one) {
   std::vector<Step> all;
-  const int64_t budget = dice.one_in(8) ? 1400 : 330;
-  int64_t left = std::max<int64_t>(16, budget * 512 / (int64_t{one.kv_heads} * one.dim + 256));
+  // Attention of one append over all tokens stays below some 10^8 products, mostly far below.
+  const auto most =
+      static_cast<int64_t>(std::sqrt(1e8 / static_cast<double>(one.q_heads * one.dim * one.batch)));
+  int64_t left = dice.one_in(4) ? 1 + dice.below(2 * most) : 1 + dice.below(most);
   const int64_t appends = 1 + dice.below(5);
   for (int64_t i = 0; i < appends && left > 0; ++i) {
     const int64_t count = dice.one_in(2) ? 1 + dice.below(4) : 1 + dice.below(left);

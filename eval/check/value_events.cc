@@ -153,14 +153,22 @@ class Finder {
       for (const float x : g.x) quotient(d == 0.0f ? 0.0f : x * (1.0f / d), -127.0f, 127.0f);
     } else if (has_minimum) {
       const float d = (high - low) / top;
-      for (const float x : g.x) quotient(d == 0.0f ? 0.0f : (x - low) * (1.0f / d), 0.0f, top);
+      for (const float x : g.x) shifted(x - low, d == 0.0f ? 0.0f : 1.0f / d, 0.0f, top);
     } else {
       float extreme = 0.0f;
       for (const float x : g.x)
         if (std::abs(x) > std::abs(extreme)) extreme = x;
       const float d = extreme / -half;
-      for (const float x : g.x) quotient(d == 0.0f ? half : x * (1.0f / d) + half, 0.0f, top);
+      for (const float x : g.x) shifted(x, d == 0.0f ? 0.0f : 1.0f / d, half, top);
     }
+  }
+
+  // trunc(x id + (offset + .5)), as the block formats of 4 and 5 bits round.
+  void shifted(float x, float id, float offset, float top) {
+    quotient(x * id + offset, 0.0f, top);
+    const float product = x * id;
+    if (std::trunc(product + (offset + 0.5f)) != std::trunc(std::fma(x, id, offset + 0.5f)))
+      set(Event::kFused);
   }
 
   void fp8(const Group& g) {

@@ -1,5 +1,4 @@
 #include <bit>
-#include <span>
 
 #include "gpu/cache/guarded.h"
 
@@ -18,12 +17,9 @@ __global__ void fill(float* to, int64_t count) {
 
 bool is_pattern(float x) { return std::bit_cast<uint32_t>(x) == kPattern; }
 
-void check_fence(std::span<const float> fence, const std::string& what, const char* where) {
-  for (size_t i = 0; i < fence.size(); ++i) {
-    if (is_pattern(fence[i])) continue;
-    throw Error(Exit::kVerdict, "CUDA: " + what + " wrote outside its memory: " + where +
-                                    " it, at distance " + std::to_string(i));
-  }
+[[noreturn]] void written_outside(const std::string& what, int64_t distance, const char* where) {
+  throw Error(Exit::kVerdict, "CUDA: " + what + " wrote outside its memory: " +
+                                  std::to_string(distance) + " " + where + " it");
 }
 
 }  // namespace
@@ -39,9 +35,13 @@ float* GuardedFloats::prepare(int64_t count, cudaStream_t stream) {
 void GuardedFloats::check_fences(const std::string& what, cudaStream_t stream) const {
   std::vector<float> fence(kFence);
   data_.download(fence, 0, stream);
-  check_fence(fence, what, "before");
+  for (int64_t i = 1; i <= kFence; ++i) {
+    if (!is_pattern(fence[static_cast<size_t>(kFence - i)])) written_outside(what, i, "before");
+  }
   data_.download(fence, kFence + count_, stream);
-  check_fence(fence, what, "behind");
+  for (int64_t i = 1; i <= kFence; ++i) {
+    if (!is_pattern(fence[static_cast<size_t>(i - 1)])) written_outside(what, i, "behind");
+  }
 }
 
 std::vector<float> GuardedFloats::collect(const std::string& what, cudaStream_t stream) const {

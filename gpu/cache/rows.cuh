@@ -63,8 +63,8 @@ __device__ inline void unpack8(const std::byte* from, int bits, uint32_t (&code)
   }
 }
 
-// Channels [channel, channel + 8) of a sealed token, decoded; channel is a multiple of 8. `codes` is
-// where these channels' codes lie, `at` the index of the first channel's scale and zero.
+// Channels [channel, channel + 8) of a sealed token, decoded; channel is a multiple of 8. `codes`
+// is where these channels' codes lie, `at` the index of the first channel's scale and zero.
 template <class Codec>
 __device__ inline void decode8(const Codec& codec, const SideView& view, const std::byte* codes,
                                int64_t at, int head, int channel, float (&x)[8]) {

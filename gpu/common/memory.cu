@@ -48,6 +48,7 @@ void* device_allocate(int64_t bytes) {
   cudaError_t error = allocate(&data, static_cast<size_t>(bytes));
   if (error == cudaErrorMemoryAllocation && memory_pool() != nullptr) {
     cudaGetLastError();
+    check(cudaStreamSynchronize(nullptr), "memory pool");  // what is freed on the stream is free
     check(cudaMemPoolTrimTo(memory_pool(), 0), "memory pool");
     error = allocate(&data, static_cast<size_t>(bytes));
   }

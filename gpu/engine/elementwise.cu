@@ -26,24 +26,37 @@ __device__ float norm_factor(float squares, int64_t width, float eps) {
   return rsqrt_ieee(__fadd_rn(mean, eps));
 }
 
-// One block of kLanes threads a row.
-__global__ void rms_norm_kernel(NormArgs args) {
+// One block of kLanes threads a row, a thread one lane. The first values of a lane stay in
+// registers, so that all are on their way at once.
+__global__ void rms_norm_kernel(const __grid_constant__ NormArgs args) {
+  constexpr int kHeld = 32;
   __shared__ float lanes[kLanes];
   const int64_t i = blockIdx.x;
   const int64_t row = args.pick != nullptr ? args.pick[args.first + i] : args.first + i;
-  const float* x = args.x + row * args.width;
-  float* y = args.y + i * args.width;
+  const int64_t left = args.width - threadIdx.x;  // of the row, from this lane on
+  const float* x = args.x + row * args.width + threadIdx.x;
+  const float* weight = args.weight + threadIdx.x;
+  float* y = args.y + i * args.width + threadIdx.x;
+  float held[kHeld];
+#pragma unroll
+  for (int m = 0; m < kHeld; ++m) held[m] = m * kLanes < left ? x[m * kLanes] : 0.0f;
   float a = 0.0f;
+#pragma unroll
+  for (int m = 0; m < kHeld; ++m) a = __fmaf_rn(held[m], held[m], a);
 #pragma unroll 8
-  for (int64_t j = threadIdx.x; j < args.width; j += kLanes) a = __fmaf_rn(x[j], x[j], a);
+  for (int64_t j = kHeld * kLanes; j < left; j += kLanes) a = __fmaf_rn(x[j], x[j], a);
   lanes[threadIdx.x] = a;
   __syncthreads();
   const int lane = threadIdx.x % 32;
   const float four[4] = {lanes[lane], lanes[lane + 32], lanes[lane + 64], lanes[lane + 96]};
   const float r = norm_factor(tree(four), args.width, args.eps);
+#pragma unroll
+  for (int m = 0; m < kHeld; ++m) {
+    if (m * kLanes < left) y[m * kLanes] = __fmul_rn(__fmul_rn(held[m], r), weight[m * kLanes]);
+  }
 #pragma unroll 8
-  for (int64_t j = threadIdx.x; j < args.width; j += kLanes)
-    y[j] = __fmul_rn(__fmul_rn(x[j], r), args.weight[j]);
+  for (int64_t j = kHeld * kLanes; j < left; j += kLanes)
+    y[j] = __fmul_rn(__fmul_rn(x[j], r), weight[j]);
 }
 
 __global__ void rotary_table_kernel(const PassSpan* spans, int32_t span_count, int64_t rows,

@@ -44,6 +44,7 @@ Engine::Engine(std::shared_ptr<const DeviceModel> model, const Descriptor& schem
       pool_(scheme, plan.layers, plan.pool),
       buffers_(model_->config(), plan.pass_rows),
       logits_(model_->config(), plan.logit_rows),
+      scratch_(plan.scratch_floats),
       spans_(plan.pool.sequences),
       notes_(model_->config().layers),
       host_notes_(model_->config().layers),
@@ -134,8 +135,7 @@ void Engine::begin(const HostPass& pass) {
   for (size_t i = 0; i < pass.seqs.size(); ++i)
     pool_.reserve(pass.seqs[i], pass.spans[i].first + pass.spans[i].count, stream_);
   if (buffers_.reserve(rows)) forget_graphs();
-  reserve_scratch(rows, std::min(rows, logits_.rows()),
-                  device_pass(pass, step_bound(pass.max_length())));
+  reserve_scratch(rows, device_pass(pass, step_bound(pass.max_length())));
   buffers_.upload_tokens(pass.tokens, stream_);
   spans_.upload(pass.spans, 0, stream_);
 }
@@ -160,9 +160,9 @@ int32_t Engine::step_bound(int32_t length) const {
                                                 std::max<int64_t>(pool_.limits().tokens, length)));
 }
 
-void Engine::reserve_scratch(int64_t rows, int64_t logit_rows, const Pass& bounds) {
+void Engine::reserve_scratch(int64_t rows, const Pass& bounds) {
   const int64_t floats =
-      scratch_floats(*model_, pool_.kernels(0), pool_.shape(), rows, logit_rows, bounds);
+      scratch_floats(*model_, pool_.kernels(0), pool_.shape(), rows, logits_.rows(), bounds);
   if (floats <= scratch_.count()) return;
   scratch_.reserve(floats);
   forget_graphs();
@@ -256,9 +256,9 @@ void Engine::refuse(int layer, NonFiniteNote note, const HostPass& pass) const {
 void Engine::project(const float* hidden, int64_t count, float* logits) {
   const ModelConfig& c = config();
   const int slot = given_slot_;  // the other one may be computed just now
+  reserve_scratch(0, {});
   for (int64_t first = 0; first < count; first += logits_.rows()) {
     const int64_t rows = std::min(logits_.rows(), count - first);
-    reserve_scratch(0, rows, {});
     check(cudaMemcpyAsync(logits_.hidden(slot), hidden + first * c.hidden,
                           static_cast<size_t>(rows * c.hidden) * sizeof(float),
                           cudaMemcpyHostToDevice, stream_),

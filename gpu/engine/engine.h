@@ -99,7 +99,8 @@ class Engine final : public model::Transformer {
   bool is_step(const HostPass& pass) const;
   // The bound of a step's lengths: as many segments as the next power of two has.
   int32_t step_bound(int32_t length) const;
-  void reserve_scratch(int64_t rows, int64_t logit_rows, const Pass& bounds);
+  // For the products of so many rows, any logits, and attention within these bounds.
+  void reserve_scratch(int64_t rows, const Pass& bounds);
   void forget_graphs();
   void give_logits(const HostPass& pass, const model::LogitsSink& sink,
                    std::span<const int64_t> want, bool first_is_computed);

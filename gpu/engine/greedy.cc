@@ -40,7 +40,7 @@ std::vector<int32_t> Engine::greedy_part(HostPass& pass, int64_t steps) {
   for (int64_t i = 0; i < steps; ++i) {
     const int32_t bound = step_bound(static_cast<int32_t>(pass.max_length() + i));
     const Pass step = device_pass(pass, bound);
-    reserve_scratch(step.rows, step.rows, step);
+    reserve_scratch(step.rows, step);
     graphs_.run({StepKind::kGreedy, step.span_count, bound}, stream_,
                 [&] { enqueue_greedy_step(step); });
   }

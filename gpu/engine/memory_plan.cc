@@ -61,33 +61,33 @@ MemoryPlan plan_memory(const DeviceModel& model, const Descriptor& scheme,
     throw usage_error("scheme " + std::string(scheme.name()) + " has no CUDA kernels");
 
   // For so many sequences.
+  const CacheShape shape{.kv_heads = static_cast<int32_t>(c.kv_heads),
+                         .head_dim = static_cast<int32_t>(c.head_dim),
+                         .page_tokens = kSegment};
   const auto at_batch = [&](int32_t sequences) {
-    MemoryPlan result = plan;
-    result.pool.sequences = sequences;
-    result.pass_rows =
-        std::max(limits.pass_rows > 0 ? limits.pass_rows : plan.pool.tokens, sequences);
-    result.logit_rows = LogitSlots::rows_at_once(c, result.pass_rows, sequences);
-    return result;
-  };
-  const auto bytes = [&](const MemoryPlan& at) {
-    const CacheShape shape{.kv_heads = static_cast<int32_t>(c.kv_heads),
-                           .head_dim = static_cast<int32_t>(c.head_dim),
-                           .page_tokens = kSegment};
+    MemoryPlan at = plan;
+    at.pool.sequences = sequences;
+    at.pass_rows = std::max(limits.pass_rows > 0 ? limits.pass_rows : plan.pool.tokens, sequences);
+    at.logit_rows = LogitSlots::rows_at_once(c, at.pass_rows, sequences);
     const int32_t rows = static_cast<int32_t>(at.pass_rows);
-    const Pass prefill{.span_count = at.pool.sequences,
+    const Pass prefill{.span_count = sequences,
                        .rows = rows,
                        .max_count = std::min(rows, at.pool.tokens),
                        .max_length = at.pool.tokens};
-    const Pass decode{.span_count = at.pool.sequences,
-                      .rows = at.pool.sequences,
-                      .max_count = 1,
-                      .max_length = at.pool.tokens};
-    const int64_t scratch =
-        std::max(scratch_floats(model, *kernels, shape, rows, at.logit_rows, prefill),
-                 scratch_floats(model, *kernels, shape, decode.rows, at.pool.sequences, decode));
+    const Pass step{
+        .span_count = sequences, .rows = sequences, .max_count = 1, .max_length = at.pool.tokens};
+    for (const Pass& pass : {prefill, step}) {
+      at.scratch_floats =
+          std::max(at.scratch_floats,
+                   scratch_floats(model, *kernels, shape, pass.rows, at.logit_rows, pass));
+    }
+    return at;
+  };
+  const auto bytes = [&](const MemoryPlan& at) {
     constexpr int64_t kOthers = int64_t{64} << 20;  // graphs, kernels that are still to be loaded
     return CachePool::bytes(scheme, at.layers, at.pool) + PassBuffers::bytes(c, at.pass_rows) +
-           LogitSlots::bytes(c, at.logit_rows) + scratch * int64_t{sizeof(float)} + kOthers;
+           LogitSlots::bytes(c, at.logit_rows) + at.scratch_floats * int64_t{sizeof(float)} +
+           kOthers;
   };
   const MemoryPlan whole = at_batch(plan.pool.sequences);
   const int64_t needed = bytes(whole), free = device_memory().first;

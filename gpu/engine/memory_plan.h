@@ -15,6 +15,7 @@ struct MemoryPlan {
   PoolLimits pool;
   int64_t pass_rows = 0;   // tokens of a pass
   int64_t logit_rows = 0;  // rows of logits at a time
+  int64_t scratch_floats = 0;
 };
 
 // Throws an environment Error naming the memory needed and free, and the batch that fits, where it

@@ -7,7 +7,6 @@
 #include <limits>
 #include <numeric>
 
-#include "gpu/common/memory.h"
 #include "sim/gen/random.h"
 #include "sim/num/attention.h"
 #include "sim/num/formats.h"
@@ -257,7 +256,7 @@ std::vector<float> AttendCase::expected(int span, int32_t token, int head) const
     rows.push_back({t, k.back().data(), v.back().data()});
   }
   std::vector<float> out(static_cast<size_t>(spec_.dim));
-  const auto at = static_cast<size_t>(pass_row(span, token) * spec_.q_heads + head);
+  const auto at = static_cast<size_t>((s.row + token) * spec_.q_heads + head);
   num::plain::attend(std::span(q_).subspan(at * out.size(), out.size()), rows, out);
   return out;
 }
@@ -265,11 +264,11 @@ std::vector<float> AttendCase::expected(int span, int32_t token, int head) const
 AttendResult AttendCase::run(gpu::AttendForm form) const { return run(&form); }
 AttendResult AttendCase::run_chosen() const { return run(nullptr); }
 
-AttendResult AttendCase::run(const gpu::AttendForm* form) const {
-  gpu::DeviceArray<std::byte> memory[16];
+AttendOnDevice AttendCase::upload(const gpu::AttendForm* form) const {
+  AttendOnDevice d;
   int used = 0;
-  const auto put = [&](const auto& data) { return upload(memory[used++], data); };
-  gpu::AttendArgs args;
+  const auto put = [&](const auto& data) { return test::upload(d.memory[used++], data); };
+  gpu::AttendArgs& args = d.args;
   args.q_heads = spec_.q_heads;
   args.finite = !spec_.non_finite;
   args.q = put(q_);
@@ -303,22 +302,28 @@ AttendResult AttendCase::run(const gpu::AttendForm* form) const {
   const int64_t scratch_floats =
       form ? gpu::attend_scratch_floats(*form, args.pass, shape, spec_.q_heads)
            : gpu::attend_scratch_floats(args.pass, shape, spec_.q_heads);
-  std::vector<float> out = fenced(static_cast<int64_t>(q_.size()));
-  std::vector<float> scratch = fenced(scratch_floats);
-  args.out = put(out) + kFence;
-  args.scratch = put(scratch) + kFence;
+  d.scratch_floats = scratch_floats;
+  args.out = put(fenced(static_cast<int64_t>(q_.size()))) + kFence;
+  args.scratch = put(fenced(scratch_floats)) + kFence;
+  return d;
+}
+
+AttendResult AttendCase::run(const gpu::AttendForm* form) const {
+  const AttendOnDevice d = upload(form);
   if (form)
-    attend_with(spec_.codec, *form, args);
+    attend_with(spec_.codec, *form, d.args);
   else
-    attend_with(spec_.codec, args);
+    attend_with(spec_.codec, d.args);
 
   const auto back = [](const float* from, std::vector<float>& to) {
     gpu::check(
         cudaMemcpy(to.data(), from - kFence, to.size() * sizeof(float), cudaMemcpyDeviceToHost),
         "copy from the device");
   };
-  back(args.out, out);
-  back(args.scratch, scratch);
+  std::vector<float> out(q_.size() + 2 * kFence);
+  std::vector<float> scratch(static_cast<size_t>(d.scratch_floats) + 2 * kFence);
+  back(d.args.out, out);
+  back(d.args.scratch, scratch);
   AttendResult result;
   result.fences = fences_intact(out) && fences_intact(scratch);
   result.out.assign(out.begin() + kFence, out.end() - kFence);

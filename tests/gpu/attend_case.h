@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gpu/cache/attend.h"
+#include "gpu/common/memory.h"
 #include "tests/gpu/attend_codecs.h"
 
 namespace kvx::test {
@@ -37,6 +38,13 @@ struct AttendResult {
   bool fences = true;      // memory before and behind out and scratch is as it was
 };
 
+// A case in device memory.
+struct AttendOnDevice {
+  gpu::DeviceArray<std::byte> memory[16];
+  gpu::AttendArgs args;
+  int64_t scratch_floats = 0;
+};
+
 class AttendCase {
  public:
   AttendCase(const AttendSpec& spec, uint64_t seed);
@@ -44,13 +52,12 @@ class AttendCase {
   // On the device, in one form.
   AttendResult run(gpu::AttendForm form) const;
   AttendResult run_chosen() const;
+  // Scratch for one form, or (nullptr) the one that is chosen.
+  AttendOnDevice upload(const gpu::AttendForm* form) const;
 
   // Output of one query head of one row by num::plain::attend, [dim].
   std::vector<float> expected(int span, int32_t token, int head) const;
 
-  int64_t pass_row(int span, int32_t token) const {
-    return spans_[static_cast<size_t>(span)].row + token;
-  }
   const AttendSpec& spec() const { return spec_; }
 
   // First differences between what the device gave and the reference, for at most `queries` queries

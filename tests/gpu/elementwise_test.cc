@@ -62,7 +62,7 @@ TEST_F(Elementwise, NormsRows) {
   constexpr float kEps = 1e-5f;
   for (const gen::Fill kind : {gen::Fill::kNormal, gen::Fill::kHeavy, gen::Fill::kF32Subnormal,
                                gen::Fill::kF32Extreme, gen::Fill::kNonFinite, gen::Fill::kZeros}) {
-    for (const int64_t width : {1, 31, 127, 128, 129, 576, 1537, 4096}) {
+    for (const int64_t width : {1, 31, 127, 128, 129, 576, 1537, 4096, 5003}) {
       constexpr int64_t kRows = 9;
       const auto x = filled(kind, 1, kRows * width), weight = filled(gen::Fill::kNormal, 2, width);
       const auto device_x = on_device(x), device_weight = on_device(weight);

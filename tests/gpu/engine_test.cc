@@ -388,7 +388,7 @@ TEST_F(DeviceEngine, ProjectsRowsToTheirLogits) {
 TEST_F(DeviceEngine, AManyLayeredModelAndItsOwnText) {
   KVX_NEED_DATA(path, "models/stories260K/hf");
   const ModelPair pair(*model::Checkpoint::open(path));
-  for (const char* scheme : {"fp:f32", "kivi:k2v2,r32"}) {
+  for (const char* scheme : {"fp:f32", "int:k4v4,kaxis=channel"}) {
     EnginePair engines(pair, scheme, CacheMode::kStreamed, {.sequences = 2, .tokens = 256});
     const auto seq = engines.open();
     const std::vector<int32_t> bos = {1};

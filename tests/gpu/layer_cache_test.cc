@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <string>
+#include <thread>
+#include <tuple>
 #include <vector>
 
 #include "tests/gpu/device_caches.h"
@@ -266,6 +269,33 @@ TEST_P(DeviceCache, OtherShapes) {
     feed(pair, seq, rows, 260, 20);
     pair.expect_same(seq, "after 280 tokens");
   }
+}
+
+TEST_P(DeviceCache, ReadersMayRunOnSeveralThreads) {
+  CachePair pair(config());
+  const SeqId seq = pair.open();
+  const Rows3 rows = rows_of(gen::Fill::kNormal, 11, 200);
+  feed(pair, seq, rows, 0, 170);
+  feed(pair, seq, rows, 170, 30);
+  const Span span{.seq = seq, .first = 170, .count = 30};
+  const Tensor q = slice(rows.q, 170, 30);
+  const auto all = [&](const LayerCache& cache) {
+    Tensor out(30, kQueries, kDim);
+    cache.attend(q.view(), {&span, 1}, out.view());
+    return std::tuple(patterns(out.values), cache.image(seq),
+                      patterns(read_held(cache, seq, Side::kK)),
+                      patterns(read_held(cache, seq, Side::kV)));
+  };
+  const auto expected = all(*pair.reference);
+  std::atomic<int> different = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 8; ++round) different += all(*pair.device) != expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(different, 0);
 }
 
 TEST_P(DeviceCache, WrongCallsAreLogicErrors) {

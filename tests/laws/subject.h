@@ -31,7 +31,8 @@ inline constexpr Side kSides[] = {Side::kK, Side::kV};
 struct Subject {
   std::string name;  // of the test
   std::string descriptor;
-  std::function<std::unique_ptr<StoredCache>(Windows)> make;
+  std::function<std::unique_ptr<LayerCache>(Windows)> make;
+  std::string absent = {};  // why it cannot be made here
 };
 inline void PrintTo(const Subject& subject, std::ostream* out) { *out << subject.descriptor; }
 
@@ -39,8 +40,11 @@ inline void PrintTo(const Subject& subject, std::ostream* out) { *out << subject
 Subject registered(const std::string& descriptor);
 
 // Makes caches of one choice of windows, drawn for the case.
-using Make = std::function<std::unique_ptr<StoredCache>()>;
+using Make = std::function<std::unique_ptr<LayerCache>()>;
 Make drawn(const Subject& subject);
+
+// The cache as one that takes its bytes back, nullptr if it does not.
+inline StoredCache* stored(LayerCache& cache) { return dynamic_cast<StoredCache*>(&cache); }
 
 // Inputs of one random case.
 struct Input {

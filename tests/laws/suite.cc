@@ -42,6 +42,9 @@ TEST_P(Laws, TruncatingGivesAFreshCacheOrARefusal) {
   check(GetParam(), truncating_gives_a_fresh_cache_or_a_refusal);
 }
 TEST_P(Laws, CanonicalTensorsRebuildTheImage) {
+  if (stored(*GetParam().make(Windows::kKept)) == nullptr) {
+    GTEST_SKIP() << "this cache does not take its content back";
+  }
   check(GetParam(), canonical_tensors_rebuild_the_image);
 }
 

@@ -38,7 +38,7 @@ def check_ptx(kernel, text):
             continue
         name = parts[0]
         fused = fused or name in ("fma", "div", "sqrt", "rcp", "mad")
-        if name in ("add", "sub", "mul") and "rn" not in parts:
+        if name in ("add", "sub", "mul") and not set(parts) & {"rn", "rz", "rm", "rp"}:
             problems.append(f"{kernel}: {operation}: the assembler may fuse it")
         if name == "mad" or (name == "fma" and "rn" not in parts):
             problems.append(f"{kernel}: {operation}: not an fma rounded to nearest")

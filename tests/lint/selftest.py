@@ -172,6 +172,7 @@ class DeviceCode(unittest.TestCase):
             ("@%p1 add.rn.f32 %f1, %f2, %f3;", False),
             ("div.rn.f32 %f1, %f2, %f3;", True),
             ("sqrt.rn.f32 %f1, %f2;", True),
+            ("add.rz.f32 %f1, %f2, %f3;", False),
             ("max.NaN.f32 %f1, %f2, %f3;", False),
             ("setp.lt.f32 %p1, %f2, %f3;", False),
             ("cvt.rn.f16.f32 %rs1, %f1;", False),

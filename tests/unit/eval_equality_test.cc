@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 
 #include "eval/equality.h"
 #include "eval/files.h"
 #include "eval/inputs.h"
 #include "eval/runner.h"
+#include "eval/summary.h"
 #include "sim/api/error.h"
 #include "tests/support/disturbed_backend.h"
 #include "tests/support/eval_sweep.h"
@@ -66,6 +68,11 @@ class Equality : public testing::Test {
     return {};
   }
 
+  static Summary summary(const Inputs& in) {
+    const RunFolder folder(in.out, in.header, kSilent);
+    return summarise(folder, in.cut, in.windows, 8, kSilent);
+  }
+
   static void expect_contains(const std::string& text, const std::string& part) {
     EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks " << part;
   }
@@ -99,6 +106,16 @@ TEST_F(Equality, EqualBackendsAreRecordedTogether) {
     EXPECT_EQ(unit.at("backends").size(), 1u) << key;
     EXPECT_FALSE(unit.contains("equal"));
   }
+  const Summary both = summary(inputs({kCpu, kCuda}));
+  ASSERT_EQ(both.modes.size(), 2u);
+  for (const ModeSummary& mode : both.modes) {
+    EXPECT_EQ(mode.backends.units, 3);
+    EXPECT_EQ(mode.backends.equal, 3);
+    EXPECT_EQ(mode.backends.by_name, (std::map<std::string, int64_t>{{"cpu", 3}, {"cuda", 3}}));
+  }
+  expect_contains(summary_table(both), "cpu: 3 of 3 units, cuda: 3 of 3 units\nequality: 3 units");
+  EXPECT_EQ(summary_json(both).at("modes")[0].at("backends").at("equal"), 3);
+  EXPECT_EQ(summary_table(summary(inputs({kCpu}, "cpu"))).find("units"), std::string::npos);
   EXPECT_FALSE(fs::exists(temp_ / "run/differences.jsonl"));
 }
 
@@ -230,6 +247,8 @@ TEST_F(Equality, TheShadowCheckIsRecorded) {
     EXPECT_GT(run.at("shadow").at("E0"), 0) << key;
     EXPECT_EQ(run.at("shadow").at("mismatches"), 0) << key;
   }
+  const std::string table = summary_table(summary(inputs({kCuda})));
+  expect_contains(table, "E1 36,864, E2 3,072 values, 0 mismatches");
   // The values are the CPU's.
   run(inputs({kCpu}, "cpu"));
   EXPECT_EQ(test::values_of(temp_ / "run"), test::values_of(temp_ / "cpu"));

@@ -1,0 +1,87 @@
+// `kvx check` as a user runs it, on the backend that every machine has.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/program.h"
+#include "tests/support/temp_dir.h"
+
+namespace kvx {
+namespace {
+
+using test::kvx_run;
+using test::Outcome;
+
+std::vector<std::string> words(std::vector<std::string> more) {
+  std::vector<std::string> all = {"check", "--backend", "cpu", "--inputs", KVX_INPUTS, "--quiet"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+TEST(Check, AFewCasesAreEqualAndReportedThreeWays) {
+  const test::TempDir folder;
+  const std::string junit = folder / "check.xml";
+  const Outcome run = kvx_run(
+      words({"--set", "smoke", "--filter", "fp8/non*", "--junit", junit, "--threads", "2"}));
+  EXPECT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_NE(run.out.find("MISTRUSTED"), std::string::npos);
+  EXPECT_NE(run.err.find("equal: 8 cases"), std::string::npos) << run.err;
+  const std::string xml = test::read_file(junit);
+  EXPECT_EQ(xml.rfind("<?xml", 0), 0u);
+  const auto count = [&](const std::string& word) {
+    size_t n = 0;
+    for (size_t at = xml.find(word); at != xml.npos; at = xml.find(word, at + 1)) ++n;
+    return n;
+  };
+  EXPECT_EQ(count("<testcase "), 8u);
+  EXPECT_EQ(count("<testsuite "), 1u);
+  EXPECT_EQ(count("</testsuite>"), 1u);
+  EXPECT_NE(xml.find("tests=\"8\" failures=\"0\""), std::string::npos);
+  const Outcome json = kvx_run(words({"--set", "smoke", "--filter", "fp8/non*", "--json"}));
+  EXPECT_TRUE(nlohmann::json::parse(json.out)["good"].get<bool>());
+}
+
+TEST(Check, ACaseByTextAndByFile) {
+  const test::TempDir folder;
+  const std::string text = "scheme=kivi:k2v2,r32 heads=2/1 steps=33,1";
+  EXPECT_EQ(kvx_run(words({"--case", text})).code, 0);
+  test::write_file(folder / "one.json",
+                   R"({"case": {"scheme": "kivi:k2v2,r32", "heads": "2/1", "steps": "33,1"}})");
+  EXPECT_EQ(kvx_run(words({"--case", folder / "one.json"})).code, 0);
+  EXPECT_EQ(kvx_run(words({"--case", folder / "none.json"})).code, 3);
+}
+
+TEST(Check, AnEmptySelectionIsAVerdict) {
+  EXPECT_EQ(kvx_run(words({"--filter", "no such case"})).code, 1);
+  EXPECT_EQ(kvx_run(words({"--filter", "no such case", "--dry-run"})).code, 1);
+}
+
+TEST(Check, ListAndDryRunJudgeNothing) {
+  const Outcome list = kvx_run(words({"--list", "--filter", "ggml/refused"}));
+  EXPECT_EQ(list.code, 0);
+  EXPECT_NE(list.out.find("ggml/refused/0  scheme=ggml:q8_0 heads="), std::string::npos)
+      << list.out;
+  const Outcome dry = kvx_run(words({"--dry-run", "--filter", "ggml/refused"}));
+  EXPECT_EQ(dry.code, 0);
+  EXPECT_NE(dry.out.find("24  cases"), std::string::npos) << dry.out;
+  EXPECT_TRUE(dry.err.empty()) << dry.err;
+}
+
+TEST(Check, RandomCasesPrintTheirSeed) {
+  const Outcome run =
+      kvx_run(words({"--seconds", "1", "--seed", "17", "--threads", "2", "--filter", "int"}));
+  EXPECT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_NE(run.err.find("seed 17"), std::string::npos);
+}
+
+TEST(Check, UsageErrors) {
+  EXPECT_EQ(kvx_run(words({"--backend", "cpu"})).code, 2);  // twice
+  EXPECT_EQ(kvx_run({"check", "--backend", "abacus"}).code, 2);
+  EXPECT_EQ(kvx_run(words({"--seed", "3"})).code, 2);
+  EXPECT_EQ(kvx_run(words({"--case", "scheme=int:k4v4"})).code, 2);
+  EXPECT_EQ(kvx_run(words({"--case", "scheme=intt:k4v4 steps=3"})).code, 2);
+  EXPECT_EQ(kvx_run({"check", "--backend", "cpu", "--inputs", "/nowhere"}).code, 3);
+}
+
+}  // namespace
+}  // namespace kvx
