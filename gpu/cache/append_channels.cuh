@@ -128,7 +128,10 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
   if (at.warp_first >= range.end) return;
 
   Eight x[kRowsPerLane];
-  const auto wanted = [&](int32_t token) { return at.used && token < range.end; };
+  // Rows that stay in the ring are neither sealed nor new.
+  const auto wanted = [&](int32_t token) {
+    return at.used && token < range.end && (token < range.sealed || token >= span.first);
+  };
   load_tokens(view, s.rows, span, at.head, at.first, at.step, at.channel, wanted, x);
   if (non_finite != nullptr)
     look(non_finite, s.side, view, span, at.head, at.first, at.step, at.channel, wanted, x);
