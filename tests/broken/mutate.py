@@ -1,7 +1,7 @@
 """Kernels with one planted bug, made from the real sources, so that they cannot fall behind them.
 
 mutate.py ROOT --check                every fault of faults.json applies: its text stands in its file exactly once
-mutate.py ROOT --list                 name, translation unit and flags of every fault, for CMake
+mutate.py ROOT --list                 name, unit, cases, level and flags of every fault, for CMake
 mutate.py ROOT --make NAME FOLDER     FOLDER/<file> is the changed file; with FOLDER before ROOT among the include paths the
                                       unit is compiled with the bug
 
@@ -53,7 +53,7 @@ def main(root, action, *arguments):
         print(f"{len(faults)} faults apply")
     elif action == "--list":
         for fault in faults:
-            print(f"{fault['name']}|{fault['unit']}|{' '.join(fault.get('flags', []))}")
+            print("|".join(fault[key] for key in ("name", "unit", "cases", "level")) + "|" + " ".join(fault.get("flags", [])))
     elif action == "--make":
         name, folder = arguments
         result = changed(root, faults[names.index(name)])
