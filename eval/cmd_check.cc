@@ -52,6 +52,9 @@ po::options_description describe() {
   add("seed", text("N"), "of the random cases");
   add("inputs", text("DIR")->default_value("tests/inputs"), "families of cases");
   add("out", text("DIR")->default_value("check-failures"), "where smaller failing cases are saved");
+  add("shrink", text("N")->default_value("5"),
+      "seconds to look for a smaller case, of three failures of a scheme; 0: save them as they "
+      "are");
   add("threads", text("N")->default_value("0"), "0: all processors");
   add("json", po::bool_switch(), "print JSON");
   add("junit", text("FILE"), "also write JUnit XML");
@@ -110,6 +113,7 @@ class Reporter {
     const auto threads = static_cast<int>(options.integer("threads", 0, 4096));
     settings_.threads =
         threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    settings_.shrink_seconds = static_cast<double>(options.integer("shrink", 0, 86400));
     settings_.out = options.text("out");
     settings_.stop = interrupted;
     watch_interrupts();
