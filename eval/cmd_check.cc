@@ -143,8 +143,13 @@ class Reporter {
     settings_.stop = [&] { return interrupted() || over(); };
     check::Report report;
     report.subject = subject_.name;
-    Progress progress(0, options_.flag("quiet"));
-    settings_.done = [&](const check::Case& one) { progress.start(one.name); };
+    Progress progress(seconds, options_.flag("quiet"));
+    int64_t told = 0;
+    settings_.done = [&](const check::Case& one) {
+      progress.start(one.name);
+      for (; told < seconds && Clock::now() - begin >= std::chrono::seconds(told + 1); ++told)
+        progress.finish();
+    };
     for (uint64_t index = 0; !settings_.stop();) {
       check::Family family;
       family.name = "fuzz";
