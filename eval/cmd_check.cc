@@ -52,6 +52,9 @@ po::options_description describe() {
   add("seed", text("N"), "of the random cases");
   add("inputs", text("DIR")->default_value("tests/inputs"), "families of cases");
   add("out", text("DIR")->default_value("check-failures"), "where smaller failing cases are saved");
+  add("shrink", text("N")->default_value("5"),
+      "seconds to look for a smaller case, of three failures of a scheme; 0: save them as they "
+      "are");
   add("threads", text("N")->default_value("0"), "0: all processors");
   add("json", po::bool_switch(), "print JSON");
   add("junit", text("FILE"), "also write JUnit XML");
@@ -110,6 +113,7 @@ class Reporter {
     const auto threads = static_cast<int>(options.integer("threads", 0, 4096));
     settings_.threads =
         threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    settings_.shrink_seconds = static_cast<double>(options.integer("shrink", 0, 86400));
     settings_.out = options.text("out");
     settings_.stop = interrupted;
     watch_interrupts();
@@ -139,8 +143,13 @@ class Reporter {
     settings_.stop = [&] { return interrupted() || over(); };
     check::Report report;
     report.subject = subject_.name;
-    Progress progress(0, options_.flag("quiet"));
-    settings_.done = [&](const check::Case& one) { progress.start(one.name); };
+    Progress progress(seconds, options_.flag("quiet"));
+    int64_t told = 0;
+    settings_.done = [&](const check::Case& one) {
+      progress.start(one.name);
+      for (; told < seconds && Clock::now() - begin >= std::chrono::seconds(told + 1); ++told)
+        progress.finish();
+    };
     for (uint64_t index = 0; !settings_.stop();) {
       check::Family family;
       family.name = "fuzz";

@@ -12,6 +12,8 @@
 namespace kvx::check {
 namespace {
 
+constexpr const char* kNone = ": the subject shows none";
+
 std::string as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -56,7 +58,7 @@ void Comparison::see(Level level, const std::string& name, const std::string& dt
                      const char* axes) {
   ++verdicts_[static_cast<size_t>(level)].compared;
   const std::optional<Thing> found = subject_.take(name);
-  if (!found) return differ(level, name + ": the subject shows none");
+  if (!found) return differ(level, name + kNone);
   if (found->dtype != dtype || found->shape != shape) {
     return differ(level,
                   fmt::format("{}: expected {}, found {}", name, eval::type_text(dtype, shape),
@@ -86,9 +88,14 @@ void Comparison::differ(Level level, const std::string& text) {
 
 std::array<LevelVerdict, kLevels> Comparison::finish() {
   for (const auto& [name, thing] : subject_.rest()) {
-    ++verdicts_[static_cast<size_t>(thing.level)].compared;
-    differ(thing.level, name + ": only the subject shows it" +
-                            (thing.dtype == "TEXT" ? ": " + as_text(thing.bytes) : ""));
+    LevelVerdict& verdict = verdicts_[static_cast<size_t>(thing.level)];
+    ++verdict.compared;
+    const bool words = thing.dtype == "TEXT";
+    const std::string text =
+        name + ": only the subject shows it" + (words ? ": " + as_text(thing.bytes) : "");
+    // An error explains what is missing.
+    if (words && verdict.first.ends_with(kNone)) verdict.first = text;
+    differ(thing.level, text);
   }
   return verdicts_;
 }

@@ -74,6 +74,16 @@ TEST(Check, RandomCasesPrintTheirSeed) {
   EXPECT_NE(run.err.find("seed 17"), std::string::npos);
 }
 
+// Without a device the reason is told; with one, a scheme without kernels is told and is no pass.
+TEST(Check, ABackendThatIsNotHereIsNoPass) {
+  const Outcome run = kvx_run({"check", "--case", "scheme=fp:f16 steps=3", "--quiet"});
+  if (run.code == 3) {
+    EXPECT_NE(run.err.find("backend cuda: "), std::string::npos) << run.err;
+  } else {
+    EXPECT_NE(run.out.find("fp"), std::string::npos) << run.out;
+  }
+}
+
 TEST(Check, UsageErrors) {
   EXPECT_EQ(kvx_run(words({"--backend", "cpu"})).code, 2);  // twice
   EXPECT_EQ(kvx_run({"check", "--backend", "abacus"}).code, 2);

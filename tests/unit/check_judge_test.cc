@@ -114,6 +114,37 @@ TEST(Events, AreFoundWhereTheyAreAndNotElsewhere) {
   EXPECT_TRUE(shows("scheme=fp:f16 steps=257", Event::kSegments));
 }
 
+// Tags nest, attributes are quoted, and nothing is left unescaped.
+testing::AssertionResult well_formed(const std::string& xml) {
+  std::vector<std::string> open;
+  size_t at = xml.find("?>") + 2;
+  while (at < xml.size()) {
+    if (xml[at] != '<') {
+      if (xml[at] == '>' || static_cast<unsigned char>(xml[at]) < 0x09)
+        return testing::AssertionFailure() << "text at " << at;
+      ++at;
+      continue;
+    }
+    size_t end = at + 1;
+    for (bool quoted = false; end < xml.size() && (quoted || xml[end] != '>'); ++end) {
+      if (xml[end] == '"') quoted = !quoted;
+      if (xml[end] == '<') return testing::AssertionFailure() << "'<' in a tag at " << end;
+    }
+    const std::string tag = xml.substr(at + 1, end - at - 1);
+    const std::string name = tag.substr(0, tag.find(' '));
+    if (tag.front() == '/') {
+      if (open.empty() || "/" + open.back() != tag)
+        return testing::AssertionFailure() << tag << " closes nothing";
+      open.pop_back();
+    } else if (tag.back() != '/') {
+      open.push_back(name);
+    }
+    at = end + 1;
+  }
+  if (!open.empty()) return testing::AssertionFailure() << open.back() << " stays open";
+  return testing::AssertionSuccess();
+}
+
 CheckOptions with_threads(int threads) {
   CheckOptions options;
   options.threads = threads;
@@ -147,6 +178,7 @@ TEST(Mistrust, OfACaseThatHitsNothingItIsFor) {
   EXPECT_FALSE(wrong.good());
   EXPECT_NE(report_text(wrong).find("MISTRUSTED int/one/0"), std::string::npos);
   EXPECT_NE(report_junit(wrong).find("MISTRUSTED"), std::string::npos);
+  EXPECT_TRUE(well_formed(report_junit(wrong)));
   const Report right = run_check(
       {family_of(text, parse_events({"constant-group", "grouped-heads"}))}, cpu_subject(), {});
   EXPECT_TRUE(right.good());
@@ -168,6 +200,7 @@ TEST(Report, NothingJudgedIsNotGood) {
   EXPECT_EQ(report.without, std::vector<std::string>{"int"});
   EXPECT_NE(report_text(report).find("int: no kernels"), std::string::npos);
   EXPECT_NE(report_junit(report).find("skipped"), std::string::npos);
+  EXPECT_TRUE(well_formed(report_junit(report)));
 }
 
 TEST(Report, ASubjectThatCannotBeMadeDiffers) {
@@ -180,7 +213,9 @@ TEST(Report, ASubjectThatCannotBeMadeDiffers) {
   const auto json = report_json(report);
   EXPECT_EQ(json["failures"].size(), 1u);
   EXPECT_EQ(json["schemes"][0]["levels"]["E0"]["mismatches"], 1);
-  EXPECT_EQ(report_junit(report).find("<64>"), std::string::npos);  // escaped
+  EXPECT_TRUE(well_formed(report_junit(report))) << report_junit(report);
+  EXPECT_NE(report_junit(report).find("&lt;64&gt; bytes &amp; &quot;more&quot;"),
+            std::string::npos);
 }
 
 TEST(Report, IsTheSameAtAnyNumberOfThreads) {
