@@ -22,10 +22,10 @@ struct IntCodec {
   };
 
   bool symmetric = false;
-  uint32_t mask = 0;         // of a pair of codes
+  uint32_t mask = 0;             // of a pair of codes
   uint32_t least = 0, most = 0;  // codes, as pairs of integers
-  uint32_t sign = 0;  // of a code in two's complement; 0: codes have none
-  Divisor top;  // Q
+  uint32_t sign = 0;             // of a code in two's complement; 0: codes have none
+  Divisor top;                   // Q
 
   __device__ Meta meta(const SideView& view, int64_t group, int) const {
     const uint16_t s = reinterpret_cast<const uint16_t*>(view.scale)[group];
@@ -53,7 +53,8 @@ struct IntCodec {
     return {s, f16_encode(z), Divisor::of(f16_decode(s)), z, mask};
   }
   __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
-    const uint32_t codes = __byte_perm(code(low_half(pair), low), code(high_half(pair), high), 0x5410);
+    const uint32_t codes =
+        __byte_perm(code(low_half(pair), low), code(high_half(pair), high), 0x5410);
     return clamp_pair(codes, least, most) & __byte_perm(low.mask, high.mask, 0x5410);
   }
   // Below 2 Q: s is at least 2 / 3 of what it was rounded from.

@@ -50,10 +50,12 @@ struct FastDiv {
 __device__ inline bool f16_finite(uint16_t bits) { return (bits & 0x7C00u) != 0x7C00u; }
 
 // The greatest magnitudes of pairs of values; a NaN wins.
+__device__ inline uint32_t max_magnitudes(uint32_t seen, uint32_t pair) {
+  return as_word(__hmax2_nan(as_half2(seen), __habs2(as_half2(pair))));
+}
 __device__ inline uint32_t max_magnitudes(uint32_t seen, const Eight& x) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    seen = as_word(__hmax2_nan(as_half2(seen), __habs2(as_half2(x.word[i]))));
+  for (int i = 0; i < 4; ++i) seen = max_magnitudes(seen, x.word[i]);
   return seen;
 }
 __device__ inline bool pair_finite(uint32_t pair) {
@@ -92,6 +94,7 @@ struct MinMax {
   static constexpr uint32_t kNone = kSkipNan ? 0x7FFF7FFFu : 0x7C007C00u;
 
   __device__ static uint32_t merge(uint32_t a, uint32_t b) { return min_pair<kSkipNan>(a, b); }
+  __device__ static uint32_t greater(uint32_t a, uint32_t b) { return max_pair<kSkipNan>(a, b); }
   __device__ static uint32_t of(uint16_t x) { return x | static_cast<uint32_t>(x ^ 0x8000u) << 16; }
   template <int kCount>
   __device__ static uint32_t of(const Eight* x) {
@@ -99,7 +102,7 @@ struct MinMax {
 #pragma unroll
     for (int i = 1; i < 4 * kCount; ++i) {
       low = merge(low, x[i / 4].word[i % 4]);
-      high = max_pair<kSkipNan>(high, x[i / 4].word[i % 4]);
+      high = greater(high, x[i / 4].word[i % 4]);
     }
     high ^= kFlip;
     return merge(__byte_perm(low, high, 0x5410), __byte_perm(low, high, 0x7632));

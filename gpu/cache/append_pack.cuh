@@ -42,8 +42,7 @@ __device__ inline void store_words(std::byte* to, const uint32_t (&word)[kBits])
       reinterpret_cast<uint4*>(to)[i / 4] = {word[i], word[i + 1], word[i + 2], word[i + 3]};
   } else if constexpr (kBits % 2 == 0) {
 #pragma unroll
-    for (int i = 0; i < kBits; i += 2)
-      reinterpret_cast<uint2*>(to)[i / 2] = {word[i], word[i + 1]};
+    for (int i = 0; i < kBits; i += 2) reinterpret_cast<uint2*>(to)[i / 2] = {word[i], word[i + 1]};
   } else {
 #pragma unroll
     for (int i = 0; i < kBits; ++i) reinterpret_cast<uint32_t*>(to)[i] = word[i];
@@ -60,13 +59,20 @@ __device__ inline void pack_wide(std::byte* to, const uint32_t (&pair)[kWide][4]
 // 32 codes of `bits` bits, in pairs, to 4 * `bits` bytes at `to`, a multiple of that.
 __device__ inline void pack_wide(std::byte* to, int bits, const uint32_t (&pair)[kWide][4]) {
   switch (bits) {
-    case 2: return pack_wide<2>(to, pair);
-    case 3: return pack_wide<3>(to, pair);
-    case 4: return pack_wide<4>(to, pair);
-    case 5: return pack_wide<5>(to, pair);
-    case 6: return pack_wide<6>(to, pair);
-    case 7: return pack_wide<7>(to, pair);
-    default: return pack_wide<8>(to, pair);
+    case 2:
+      return pack_wide<2>(to, pair);
+    case 3:
+      return pack_wide<3>(to, pair);
+    case 4:
+      return pack_wide<4>(to, pair);
+    case 5:
+      return pack_wide<5>(to, pair);
+    case 6:
+      return pack_wide<6>(to, pair);
+    case 7:
+      return pack_wide<7>(to, pair);
+    default:
+      return pack_wide<8>(to, pair);
   }
 }
 

@@ -117,14 +117,25 @@ __device__ inline uint16_t load_half(const SideView& view, const PassRows& rows,
                                        : f16_encode(static_cast<const float*>(rows.data)[at]);
 }
 
+// What the key of a value of the pass is.
+__device__ inline int64_t value_index(int side, const SideView& view, int64_t row, int head,
+                                      int channel) {
+  return ((row * 2 + side) * view.shape.kv_heads + head) * view.shape.head_dim + channel;
+}
+
+// Reports the first value of two that is not finite; `at` is the key of the first of them.
+__device__ inline void report_pair(NonFiniteKey* key, int64_t at, uint32_t pair) {
+  if (pair_finite(pair)) return;
+  atomicMin(key, static_cast<NonFiniteKey>(at + (f16_finite(static_cast<uint16_t>(pair)) ? 1 : 0)));
+}
+
 // `which(i)` tells whether value i of eight is not finite; the first such one is reported.
 template <class Which>
 __device__ inline void report_non_finite(NonFiniteKey* key, int side, const SideView& view,
                                          int64_t row, int head, int channel, Which which) {
   for (int i = 0; i < 8; ++i) {
     if (!which(i)) continue;
-    const int64_t at = ((row * 2 + side) * view.shape.kv_heads + head) * view.shape.head_dim;
-    atomicMin(key, static_cast<NonFiniteKey>(at + channel + i));
+    atomicMin(key, static_cast<NonFiniteKey>(value_index(side, view, row, head, channel + i)));
     return;
   }
 }

@@ -55,14 +55,9 @@ __device__ inline void load_wide(const SideView& view, const PassRows& rows, con
 // The non-finite ones of 32 values.
 __device__ inline void report_words(NonFiniteKey* key, int side, const SideView& view, int64_t row,
                                     int head, int channel, const Eight (&x)[kWide]) {
-  const int64_t at = ((row * 2 + side) * view.shape.kv_heads + head) * view.shape.head_dim + channel;
+  const int64_t at = value_index(side, view, row, head, channel);
 #pragma unroll
-  for (int i = 0; i < 4 * kWide; ++i) {
-    const uint32_t word = x[i / 4].word[i % 4];
-    if (pair_finite(word)) continue;
-    const int64_t value = at + 2 * i + (f16_finite(static_cast<uint16_t>(word)) ? 1 : 0);
-    atomicMin(key, static_cast<NonFiniteKey>(value));
-  }
+  for (int i = 0; i < 4 * kWide; ++i) report_pair(key, at + 2 * i, x[i / 4].word[i % 4]);
 }
 
 template <class Codec>
@@ -112,10 +107,11 @@ __device__ inline void append_wide(const AppendSide<Codec>& s, const PassSpan& s
   if (!sealed) return;
 
   const typename Codec::Group group = s.codec.group(stats, head);
-  const int64_t at = (page * shape.kv_heads + head) * shape.page_tokens +
-                     s.page_tokens.remainder(token, number);
+  const int64_t at =
+      (page * shape.kv_heads + head) * shape.page_tokens + s.page_tokens.remainder(token, number);
   if (group_lane == 0)
-    store_meta(view, at * s.group_wide.quotient(static_cast<int>(s.wide_lanes.divisor)) + group_index,
+    store_meta(view,
+               at * s.group_wide.quotient(static_cast<int>(s.wide_lanes.divisor)) + group_index,
                group);
   uint32_t pair[kWide][4];
   encode_eights<kWide>(s.codec, x, group, pair);
