@@ -1,6 +1,6 @@
 // Sealing: the tokens of a pass that the rule seals now become codes and metadata in one walk over
-// the input. One launch for both sides; a warp owns whole groups, so that nothing depends on the
-// launch but which warp does what.
+// the input. A warp owns whole groups, so that nothing depends on the launch but which warp does
+// what.
 //
 // What a codec adds to rows.cuh for this:
 //
@@ -16,6 +16,8 @@
 //                                        // `using Extremes = MinMax<...>`
 #pragma once
 
+#include <algorithm>
+
 #include "gpu/cache/append_channels.cuh"
 #include "gpu/cache/append_tokens.cuh"
 #include "gpu/cache/kernels.h"
@@ -30,23 +32,34 @@ struct AppendPlan {
   NonFiniteKey* non_finite = nullptr;
 };
 
-// Where groups lie on the sides of a launch. One launch takes sides of both kinds where a pass is
-// short and a launch is what it costs; else each kind has the registers to itself.
-enum class GroupAxis : uint8_t { kChannels, kTokens, kEither };
+// Passes of as many rows take one launch for both sides; for longer ones each side's kernel has the
+// registers to itself and its arguments among its operands.
 inline constexpr int32_t kShortPass = 512;
 
-template <class Codec, GroupAxis kAxis>
-__global__ void __launch_bounds__(kAppendThreads, kAxis == GroupAxis::kChannels ? 4 : 2)
-    append_kernel(const __grid_constant__ AppendPlan<Codec> plan, int first_side) {
-  const AppendSide<Codec>& side = plan.side[first_side + blockIdx.z];
+template <class Codec>
+__global__ void __launch_bounds__(kAppendThreads, 2)
+    append_kernel(const __grid_constant__ AppendPlan<Codec> plan) {
+  const AppendSide<Codec>& side = plan.side[blockIdx.z];
   const PassSpan span = plan.spans[blockIdx.y];
-  if constexpr (kAxis != GroupAxis::kChannels) {
-    if (kAxis == GroupAxis::kTokens || side.view.format.along_tokens) {
+  if constexpr (Codec::kAlongTokens) {
+    if (side.view.format.along_tokens) {
       append_tokens(side, span, plan.non_finite);
       return;
     }
   }
-  if constexpr (kAxis != GroupAxis::kTokens) append_channels(side, span, plan.non_finite);
+  append_channels(side, span, plan.non_finite);
+}
+
+template <class Codec, bool kTokens>
+__global__ void __launch_bounds__(kAppendThreads, kTokens ? 2 : 4)
+    append_side_kernel(const __grid_constant__ AppendSide<Codec> side, const PassSpan* spans,
+                       NonFiniteKey* non_finite) {
+  const PassSpan span = spans[blockIdx.y];
+  if constexpr (kTokens) {
+    append_tokens(side, span, non_finite);
+  } else {
+    append_channels(side, span, non_finite);
+  }
 }
 
 // Warps that a span of at most `max_count` tokens may need on one side.
@@ -57,42 +70,41 @@ inline int64_t append_warps(const SideFormat& format, const CacheShape& shape, i
   return (tokens + at_once - 1) / at_once * shape.kv_heads;
 }
 
-template <class Codec, GroupAxis kAxis>
-void launch_append(const AppendPlan<Codec>& plan, const Pass& pass, int first_side, int sides,
-                   cudaStream_t stream) {
-  int64_t warps = 0;
-  for (int i = first_side; i < first_side + sides; ++i) {
-    const SideView& view = plan.side[i].view;
-    const int64_t needed = append_warps(view.format, view.shape, pass.max_count);
-    warps = needed > warps ? needed : warps;
-  }
+inline dim3 append_grid(int64_t warps, const Pass& pass, unsigned sides) {
   constexpr int kWarps = kAppendThreads / 32;
-  const dim3 grid(static_cast<unsigned>((warps + kWarps - 1) / kWarps),
-                  static_cast<unsigned>(pass.span_count), static_cast<unsigned>(sides));
-  append_kernel<Codec, kAxis><<<grid, kAppendThreads, 0, stream>>>(plan, first_side);
-  check_launch("append");
+  return {static_cast<unsigned>((warps + kWarps - 1) / kWarps),
+          static_cast<unsigned>(pass.span_count), sides};
 }
 
 template <class Codec>
 void append(const Codec& k, const Codec& v, const AppendArgs& args, cudaStream_t stream) {
-  if (args.pass.span_count == 0 || args.pass.rows == 0) return;
-  const AppendPlan<Codec> plan{{{k, args.view[0], args.k, 0}, {v, args.view[1], args.v, 1}},
-                               args.pass.spans,
-                               args.non_finite};
-  if constexpr (Codec::kAlongTokens) {
-    const bool k_tokens = args.view[0].format.along_tokens;
-    const bool v_tokens = args.view[1].format.along_tokens;
-    if (k_tokens && v_tokens)
-      return launch_append<Codec, GroupAxis::kTokens>(plan, args.pass, 0, 2, stream);
-    if (k_tokens != v_tokens) {
-      if (args.pass.rows <= kShortPass)
-        return launch_append<Codec, GroupAxis::kEither>(plan, args.pass, 0, 2, stream);
-      launch_append<Codec, GroupAxis::kTokens>(plan, args.pass, k_tokens ? 0 : 1, 1, stream);
-      return launch_append<Codec, GroupAxis::kChannels>(plan, args.pass, k_tokens ? 1 : 0, 1,
-                                                        stream);
-    }
+  const Pass& pass = args.pass;
+  if (pass.span_count == 0 || pass.rows == 0) return;
+  const AppendPlan<Codec> plan{
+      {{k, args.view[0], args.k, 0}, {v, args.view[1], args.v, 1}}, pass.spans, args.non_finite};
+  const auto warps = [&](const AppendSide<Codec>& side) {
+    return append_warps(side.view.format, side.view.shape, pass.max_count);
+  };
+  if (pass.rows <= kShortPass) {
+    const int64_t most = std::max(warps(plan.side[0]), warps(plan.side[1]));
+    append_kernel<<<append_grid(most, pass, 2), kAppendThreads, 0, stream>>>(plan);
+    check_launch("append");
+    return;
   }
-  launch_append<Codec, GroupAxis::kChannels>(plan, args.pass, 0, 2, stream);
+  for (const AppendSide<Codec>& side : plan.side) {
+    const dim3 grid = append_grid(warps(side), pass, 1);
+    bool tokens = false;
+    if constexpr (Codec::kAlongTokens) {
+      tokens = side.view.format.along_tokens;
+      if (tokens)
+        append_side_kernel<Codec, true>
+            <<<grid, kAppendThreads, 0, stream>>>(side, plan.spans, plan.non_finite);
+    }
+    if (!tokens)
+      append_side_kernel<Codec, false>
+          <<<grid, kAppendThreads, 0, stream>>>(side, plan.spans, plan.non_finite);
+    check_launch("append");
+  }
 }
 
 }  // namespace kvx::gpu

@@ -104,17 +104,17 @@ __device__ inline typename Codec::Group any_group(const AppendSide<Codec>& s, co
 template <class Codec>
 __device__ inline void seal_any_groups(const AppendSide<Codec>& s, const PassSpan& span, int head,
                                        int32_t token, int channel) {
-  uint32_t pair[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int c = channel + 2 * i;
-    const uint32_t low = load_half(s.view, s.rows, span, head, token, c);
-    const uint32_t high = load_half(s.view, s.rows, span, head, token, c + 1);
-    pair[i] = s.codec.encode(low | high << 16, any_group(s, span, head, token, c),
-                             any_group(s, span, head, token, c + 1));
+  const int bits = s.view.format.bits;
+  uint64_t codes = 0;
+#pragma unroll 1
+  for (int i = 0; i < 8; ++i) {
+    const int c = channel + i;
+    const typename Codec::Group group = any_group(s, span, head, token, c);
+    const uint32_t x = load_half(s.view, s.rows, span, head, token, c);
+    codes |= static_cast<uint64_t>(s.codec.encode(x, group, group) & 0xFFFFu) << (bits * i);
   }
-  pack8(s.view.row(span.slot, head, token) + channel / 8 * s.view.format.bits, s.view.format.bits,
-        pair);
+  std::byte* const to = s.view.row(span.slot, head, token) + channel / 8 * bits;
+  for (int i = 0; i < bits; ++i) to[i] = static_cast<std::byte>(codes >> (8 * i));
 }
 
 template <class Codec>
@@ -140,6 +140,7 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
   const auto sealed = [&](int32_t token) { return at.used && token < range.sealed; };
   if constexpr (Codec::kAnyGroup) {
     if (format.group % 8 != 0) {
+#pragma unroll 1
       for (int i = 0; i < kRowsPerLane; ++i) {
         const int32_t token = at.first + i * at.step;
         if (sealed(token)) seal_any_groups(s, span, at.head, token, at.channel);

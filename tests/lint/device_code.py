@@ -8,8 +8,8 @@ Of the PTX, where every operation still has the name that the source gave it:
   - no atomic or reduction in memory on floats: its order is the machine's
 Of the SASS, what the assembler made of it:
   - no RED or ATOM on floats
-  - .FTZ only where the assembler expands an IEEE division or square root: in its subroutines, and in the two products
-    that follow a MUFU.RSQ
+  - .FTZ only where the assembler expands an IEEE division or square root: in its subroutines, in the two products
+    that follow a MUFU.RSQ, in the negation between the two FFMA of a reciprocal; and in the quotient of integers
   - FFMA only in kernels whose PTX has an fma, a division or a square root
 """
 
@@ -57,9 +57,12 @@ def check_sass(kernel, text, fused):
     problems = []
     roots = sum(op == "MUFU.RSQ" for a, op, _ in lines if a < subroutines)
     products = 0
-    for address, operation, _ in lines:
+    for address, operation, rest in lines:
         if re.match(r"(RED|ATOM)", operation) and re.search(r"\.(B?F16|F32|F64)", operation):
             problems.append(f"{kernel}+{address:#x}: {operation}: its order is the machine's")
+        negation = operation == "FADD.FTZ" and re.fullmatch(r"(R\d+), -R\d+, -RZ", rest.strip())
+        if negation or operation == "F2I.FTZ.U32.TRUNC.NTZ":
+            continue
         if ".FTZ" in operation and address < subroutines:
             products += operation == "FMUL.FTZ"
             if operation != "FMUL.FTZ":

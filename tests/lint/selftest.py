@@ -202,12 +202,16 @@ class DeviceCode(unittest.TestCase):
     def test_sass_allowed(self):
         root = ["MUFU.RSQ R9, R0", "FMUL.FTZ R11, R0, R9", "FMUL.FTZ R9, R9, 0.5"]
         division = ["CALL.REL.NOINC 0x20", "EXIT", "@P0 FADD.FTZ R2, R0, R3", "FSETP.NEU.FTZ.AND P0, PT, R9, R12, PT"]
-        for lines in [root, division, ["FFMA R0, R1, R2, R3"], ["ATOMG.E.MIN.64.STRONG.GPU PT, R2, [R4], R6"]]:
+        reciprocal = ["MUFU.RCP R2, R3", "FFMA R4, R3, R2, -1", "FADD.FTZ R4, -R4, -RZ", "FFMA R2, R2, R4, R2"]
+        integers = ["F2I.FTZ.U32.TRUNC.NTZ R2, R3"]
+        for lines in [root, division, reciprocal, integers, ["FFMA R0, R1, R2, R3"], ["ATOMG.E.MIN.64.STRONG.GPU PT, R2, [R4], R6"]]:
             self.assertEqual(self.sass(lines), [], lines)
 
     def test_sass_forbidden(self):
         for lines, fused in [
             (["FADD.FTZ R2, R0, R3"], True),
+            (["FADD.FTZ R2, -R0, -R3"], True),
+            (["F2I.FTZ.S64.TRUNC R2, R3"], True),
             (["FMUL.FTZ R2, R0, R3"], True),
             (["MUFU.RSQ R9, R0"] + 3 * ["FMUL.FTZ R11, R0, R9"], True),
             (["REDG.E.ADD.F32.RN.STRONG.GPU desc[UR6][R2.64], R11"], True),
