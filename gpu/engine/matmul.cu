@@ -31,6 +31,22 @@ constexpr TileChoice kTiles[] = {{TileSize::k16x128, 16, 128, 2, 4, 0.75},
                                  {TileSize::k64x64, 64, 64, 4, 5, 0.80},
                                  {TileSize::k128x128, 128, 128, 8, 2, 0.95}};
 
+// Rows of x at most that launch_staged is considered for.
+constexpr int64_t kStagedRows = 64;
+// With so few rows tiles take longer than cycles() says.
+constexpr double kFewTiles = 1.25;
+
+// Estimated cycles of launch_few_rows: memory at its best, and the way to it.
+double few_rows_cycles(int64_t m, const DeviceWeights& w) {
+  const double memory =
+      static_cast<double>(w.n() * w.k() * element_bytes(w.type())) / (13.0 * processors());
+  if (m <= 4) return std::max(13000.0, 8000.0 + memory);
+  // Warps wait for the one with the longest block.
+  const double used =
+      static_cast<double>(w.k()) / static_cast<double>(ceil_div(w.k(), kDotBlock) * kDotBlock);
+  return std::max(22000.0, 9000.0 + 1.15 * memory / used);
+}
+
 // Estimated cycles of the busiest multiprocessor.
 double cycles(const TileChoice& tile, bool apart, int64_t m, int64_t n, int64_t k) {
   const int64_t blocks = ceil_div(k, kDotBlock);
@@ -70,7 +86,13 @@ void matmul(const MatmulArgs& args, cudaStream_t stream) {
                      static_cast<int>(args.m),
                      static_cast<int>(w.n()),
                      static_cast<int>(w.k())};
-  if (args.m <= kFewRows) return launch_few_rows(p, w.type(), processors(), stream);
+  StagedPlan staged;
+  if (args.m <= kStagedRows) staged = plan_staged(args.m, w.n(), w.k(), w.type(), processors());
+  if (args.m <= kFewRows) {
+    if (staged.cycles < few_rows_cycles(args.m, w))
+      return launch_staged(p, w.type(), staged, stream);
+    return launch_few_rows(p, w.type(), processors(), stream);
+  }
 
   const int64_t parts = ceil_div(w.k(), kDotBlock) * args.m * w.n();
   const bool may_part = args.scratch != nullptr && w.k() > kDotBlock && parts <= kMaxScratch;
@@ -85,6 +107,8 @@ void matmul(const MatmulArgs& args, cudaStream_t stream) {
       best = cost, size = tile.size, apart = split;
     }
   }
+  if (args.m <= kStagedRows && staged.cycles < kFewTiles * best)
+    return launch_staged(p, w.type(), staged, stream);
   launch_tiles(p, w.type(), size, apart, stream);
   if (apart) launch_combine(p, stream);
 }

@@ -40,6 +40,18 @@ inline constexpr int kFewRows = 8;
 // One chain a thread, blocks of k over the warps of a thread block: weights stream from memory.
 void launch_few_rows(const Product& p, WeightType type, int processors, cudaStream_t stream);
 
+// Blocks of k as a whole in shared memory, over the warps of a thread block and the thread blocks
+// of a cluster; row_warps warps compute `rows` rows each (1, 2 or 4), 32 columns a thread block.
+struct StagedPlan {
+  int rows = 1, row_warps = 1, k_warps = 1, cluster = 1;
+  double cycles = 0;  // estimated
+};
+// Whether shared memory and threads suffice and every block of k has a warp.
+bool staged_fits(const StagedPlan& plan, int64_t k, WeightType type);
+// The plan of the fewest estimated cycles; 1e300 where none fits.
+StagedPlan plan_staged(int64_t m, int64_t n, int64_t k, WeightType type, int processors);
+void launch_staged(const Product& p, WeightType type, const StagedPlan& plan, cudaStream_t stream);
+
 // Tiles of outputs in shared memory and registers.
 enum class TileSize : uint8_t { k16x128, k32x128, k64x64, k128x128 };
 // With `apart` every block of k is computed by its own thread blocks into p.parts, which

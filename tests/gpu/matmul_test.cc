@@ -239,7 +239,39 @@ TEST_P(MatmulTest, EveryKernel) {
                       [&](const MatmulArgs& args) {
                         launch_few_rows(product(args), GetParam(), processors, nullptr);
                       });
+        for (const int rows : {1, 2, 4}) {
+          for (const int row_warps : {1, 2, 4}) {
+            for (const int cluster : {1, 2, 4, 8}) {
+              StagedPlan plan{rows, row_warps, 1, cluster};
+              plan.k_warps = static_cast<int>(ceil_div(ceil_div(k, kDotBlock), cluster));
+              if (!staged_fits(plan, k, GetParam())) continue;
+              problem.run(0, m, extras,
+                          "staged, " + std::to_string(rows) + " rows, " +
+                              std::to_string(row_warps) + " row warps, cluster of " +
+                              std::to_string(cluster),
+                          [&](const MatmulArgs& args) {
+                            launch_staged(product(args), GetParam(), plan, nullptr);
+                          });
+            }
+          }
+        }
         if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, StagedPlansFit) {
+  for (const int64_t m : {1, 2, 3, 8, 9, 64}) {
+    for (const int64_t k : {1, 512, 576, 1536, 4864, 8192, 14336}) {
+      for (const int64_t n : {1, 576, 49152}) {
+        const StagedPlan plan = plan_staged(m, n, k, GetParam(), 132);
+        if (plan.cycles < 1e300) {
+          EXPECT_TRUE(staged_fits(plan, k, GetParam())) << m << " " << n << " " << k;
+          EXPECT_GT(plan.cycles, 0.0);
+        } else {
+          EXPECT_GT(k, 4864) << m << " " << n;
+        }
       }
     }
   }
