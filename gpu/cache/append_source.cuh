@@ -120,7 +120,8 @@ __device__ inline uint16_t load_half(const SideView& view, const PassRows& rows,
 // What the key of a value of the pass is.
 __device__ inline int64_t value_index(int side, const SideView& view, int64_t row, int head,
                                       int channel) {
-  return ((row * 2 + side) * view.shape.kv_heads + head) * view.shape.head_dim + channel;
+  return (side == 0 ? 0 : kKeyOfV) + (row * view.shape.kv_heads + head) * view.shape.head_dim +
+         channel;
 }
 
 // Reports the first value of two that is not finite; `at` is the key of the first of them.

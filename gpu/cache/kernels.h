@@ -16,9 +16,10 @@
 
 namespace kvx::gpu {
 
-// The first value of an append that is not finite after rounding to the input type, as
-// ((((row * 2 + side) * kv heads) + head) * head dim + channel), least of all; kAllFinite: none.
+// The first value of an append that is not finite after rounding to the input type, K before V, as
+// (row * kv heads + head) * head dim + channel, + kKeyOfV; least of all. kAllFinite: none.
 using NonFiniteKey = unsigned long long;
+inline constexpr int64_t kKeyOfV = int64_t{1} << 62;
 inline constexpr NonFiniteKey kAllFinite = ~0ull;
 
 struct AppendArgs {

@@ -203,8 +203,9 @@ void DeviceLayerCache::check_finite(ConstRows k, ConstRows v, const AppendArgs& 
     key /= static_cast<NonFiniteKey>(size);
     return at;
   };
+  const Side side = key < NonFiniteKey{kKeyOfV} ? Side::kK : Side::kV;
+  key %= NonFiniteKey{kKeyOfV};
   const int channel = take(shape().head_dim), head = take(shape().kv_heads);
-  const Side side = take(2) == 0 ? Side::kK : Side::kV;
   const auto row = static_cast<int64_t>(key);
   const auto of = std::find_if(run.begin(), run.end(), [row](const Pending& rows) {
     return row < rows.span.row + rows.span.count;

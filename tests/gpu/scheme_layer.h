@@ -111,7 +111,8 @@ class Layer {
       for (int64_t side = 0; side < 2; ++side)
         for (int64_t c = 0; c < row; ++c)
           if (!finite(kernels_.traits().input, values[side][static_cast<size_t>(r * row + c)]))
-            expected = std::min(expected, static_cast<uint64_t>((r * 2 + side) * row + c));
+            expected = std::min(
+                expected, static_cast<uint64_t>((side == 0 ? 0 : gpu::kKeyOfV) + r * row + c));
 
     gpu::DeviceArray<gpu::PassSpan> device_spans(static_cast<int64_t>(spans.size()));
     device_spans.upload(spans);
