@@ -107,7 +107,7 @@ class Layer {
         values[side].insert(values[side].end(), begin, begin + spans[i].count * row);
       }
     }
-    for (int64_t r = 0; r < rows && expected == gpu::kAllFinite; ++r)
+    for (int64_t r = 0; r < rows; ++r)
       for (int64_t side = 0; side < 2; ++side)
         for (int64_t c = 0; c < row; ++c)
           if (!finite(kernels_.traits().input, values[side][static_cast<size_t>(r * row + c)]))
