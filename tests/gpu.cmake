@@ -1,5 +1,5 @@
-# Tests of the CUDA side. Those that need a device are one entry a binary, skipped, with the reason in its output, where there
-# is none.
+# Tests of the CUDA side: one entry a binary, for a program with kernels takes a second to start. Those that need a device are
+# skipped, with the reason in their output, where there is none.
 function(kvx_device_test name)
   cmake_parse_arguments(arg "" "" "DEPS;SOURCES" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
@@ -24,7 +24,7 @@ if(KVX_HAVE_CUDA)
   kvx_device_test(gpu_elementwise_test DEPS kvx_gpu kvx_num kvx_gen SOURCES gpu/elementwise_test.cc)
   kvx_device_test(gpu_engine_test DEPS kvx_gpu kvx_model kvx_ref kvx_gen kvx_tiny_model
     SOURCES gpu/engine_test.cc gpu/engine_refusals_test.cc)
-  kvx_test(gpu_scheme_host_test LABEL quick DEPS kvx_gpu kvx_ref kvx_gen SOURCES gpu/scheme_host_test.cc)
+  kvx_device_test(gpu_scheme_host_test DEPS kvx_gpu kvx_ref kvx_gen SOURCES gpu/scheme_host_test.cc)
   kvx_device_test(gpu_scheme_kernels_test DEPS kvx_gpu kvx_ref kvx_gen SOURCES gpu/scheme_kernels_test.cc)
 endif()
 kvx_device_test(gpu_eval_test DEPS kvx_eval kvx_tiny_model SOURCES gpu/eval_cuda_test.cc)
