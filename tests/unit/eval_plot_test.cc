@@ -83,7 +83,8 @@ Summary summary() {
   base.base = true;
   out.modes.push_back({"streamed",
                        {base, row("int:k2v2", 2.5, 80, 1), row("int:k4v4", 4.5, 11, 0.1),
-                        row("kivi:k4v4", 5, 10.1, 0.01)}});
+                        row("kivi:k4v4", 5, 10.1, 0.01)},
+                       {}});
   return out;
 }
 
