@@ -21,10 +21,17 @@ import sys
 
 FLOAT = r"\.(f16|f16x2|bf16|bf16x2|f32|f64)\b"
 PTX_OPERATION = re.compile(r"^\s*(?:@!?%p\d+\s+)?([a-z]\w*(?:\.\w+(?:::\w+)*)*)\s", re.MULTILINE)
-PTX_KERNEL = re.compile(r"^(?:\.weak |\.visible )?\s*(?:\.entry|\.func)\s.*?^\}", re.MULTILINE | re.DOTALL)
+PTX_KERNEL = re.compile(r"^(?:\.weak |\.visible |\.extern )*\s*(?:\.entry|\.func)\s", re.MULTILINE)
 NAME = re.compile(r"(?:\.entry|\.func)\s+(?:\([^)]*\)\s*)?([\w$]+)")
 SASS_FUNCTION = re.compile(r"^\s*Function : (\S+)$", re.MULTILINE)
 SASS_LINE = re.compile(r"/\*([0-9a-f]{4,})\*/\s+((?:@!?U?P\w+\s+)?)([A-Z][\w.]*)\s*([^;]*);")
+
+
+def ptx_kernels(text):
+    """(name, text) of each; braces of a line of their own stand inside kernels too, so one ends where the next begins."""
+    starts = [match.start() for match in PTX_KERNEL.finditer(text)]
+    for begin, end in zip(starts, starts[1:] + [len(text)]):
+        yield NAME.search(text, begin).group(1), text[begin:end]
 
 
 def check_ptx(kernel, text):
@@ -60,7 +67,7 @@ def check_sass(kernel, text, fused):
     for address, operation, rest in lines:
         if re.match(r"(RED|ATOM)", operation) and re.search(r"\.(B?F16|F32|F64)", operation):
             problems.append(f"{kernel}+{address:#x}: {operation}: its order is the machine's")
-        negation = operation == "FADD.FTZ" and re.fullmatch(r"(R\d+), -R\d+, -RZ", rest.strip())
+        negation = operation == "FADD.FTZ" and re.fullmatch(r"R\d+, (-R\d+, -RZ|-RZ, -R\d+)", rest.strip())
         if negation or operation == "F2I.FTZ.U32.TRUNC.NTZ":
             continue
         if ".FTZ" in operation and address < subroutines:
@@ -87,9 +94,8 @@ def main(path):
         print("skipped: no cuobjdump (KVX_CUOBJDUMP)")
         return 77
     problems, fused = [], {}
-    for match in PTX_KERNEL.finditer(dump(tool, "-ptx", path)):
-        kernel = NAME.search(match.group(0)).group(1)
-        found, has_fma = check_ptx(kernel, match.group(0))
+    for kernel, text in ptx_kernels(dump(tool, "-ptx", path)):
+        found, has_fma = check_ptx(kernel, text)
         problems += found
         fused[kernel] = has_fma
     parts = SASS_FUNCTION.split(dump(tool, "-sass", path))

@@ -195,6 +195,13 @@ class DeviceCode(unittest.TestCase):
         ]:
             self.assertNotEqual(self.ptx(line)[0], [], line)
 
+    def test_ptx_kernels(self):
+        text = ".visible .entry a(\n)\n{\n{ neg.f16x2 %r1,%r2;\n}\nfma.rn.f32 %f1, %f2, %f3, %f4;\n}\n.func b()\n{\nret;\n}\n"
+        kernels = dict(device_code.ptx_kernels(text))
+        self.assertEqual(list(kernels), ["a", "b"])
+        self.assertEqual(device_code.check_ptx("a", kernels["a"]), ([], True))
+        self.assertEqual(device_code.check_ptx("b", kernels["b"]), ([], False))
+
     def sass(self, lines, fused=True):
         text = "".join(f"        /*{16 * i:04x}*/   {line} ;\n" for i, line in enumerate(lines))
         return device_code.check_sass("k", text, fused)
