@@ -8,31 +8,9 @@
 #include <utility>
 
 #include "eval/text_table.h"
+#include "eval/xml_escape.h"
 
 namespace kvx::eval {
-
-std::string svg_escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 std::string svg_open(double width, double height) {
   return fmt::format(
@@ -54,7 +32,7 @@ std::string svg_open(double width, double height) {
 std::string svg_title(const Summary& summary, const std::string& what, double left) {
   const auto name = [&](const char* key) {
     const std::filesystem::path path = summary.run.at(key).at("path").get<std::string>();
-    return svg_escape((path.has_filename() ? path : path.parent_path()).filename().string());
+    return xml_escape((path.has_filename() ? path : path.parent_path()).filename().string());
   };
   return fmt::format(
       "<text x=\"{0:.0f}\" y=\"30\" class=\"h\">{1}: {2}</text>\n"
@@ -89,7 +67,7 @@ SvgLabels svg_labels(const std::vector<LabelledPoint>& points, const Box& frame,
         "<text x=\"{:.1f}\" y=\"{:.1f}\" textLength=\"{:.1f}\" lengthAdjust=\"spacingAndGlyphs\" "
         "fill=\"{}\">{}</text>\n",
         box.x, box.y + 10.5, box.width, family_color(points[i].label, families),
-        svg_escape(points[i].label));
+        xml_escape(points[i].label));
   }
   return svg;
 }

@@ -9,8 +9,6 @@
 
 namespace kvx::eval {
 
-std::string svg_escape(const std::string& text);
-
 // The opening of a picture with the classes of lines and texts, and its background.
 std::string svg_open(double width, double height);
 

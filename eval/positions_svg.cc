@@ -9,6 +9,7 @@
 #include "eval/plot_axis.h"
 #include "eval/plot_svg.h"
 #include "eval/summary.h"
+#include "eval/xml_escape.h"
 
 namespace kvx::eval {
 namespace {
@@ -61,7 +62,7 @@ std::string lines(const Panel& panel, const ModeSummary& mode, const Axis& x, co
       curves += fmt::format(
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"><title>{}</title></circle>\n",
           end.x, end.y, color,
-          svg_escape(fmt::format("{}, {}-{}: {:.6g}", row.label, bin.first, bin.end - 1, value)));
+          xml_escape(fmt::format("{}, {}-{}: {:.6g}", row.label, bin.first, bin.end - 1, value)));
     }
     if (points.empty()) continue;
     curves = fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" class=\"w\"/>\n",

@@ -10,6 +10,7 @@
 #include "eval/plot_axis.h"
 #include "eval/plot_svg.h"
 #include "eval/summary.h"
+#include "eval/xml_escape.h"
 
 namespace kvx::eval {
 namespace {
@@ -110,7 +111,7 @@ std::string dots(const Panel& panel, const Axis& x, const Axis& y, std::vector<O
           "class=\"w\"/>\n",
           at_x, top, bottom, color);
     }
-    const std::string title = svg_escape(
+    const std::string title = xml_escape(
         fmt::format("{}: {:.3f} bits, {:.6g}", point.row->label, point.row->bits, point.value));
     marks += beyond ? fmt::format(
                           "<path d=\"M{:.1f},{:.1f}l5.5,9.5h-11z\" fill=\"{}\" "

@@ -2,22 +2,19 @@
 
 #include <cmath>
 
+#include "sim/api/forwarding_cache.h"
+
 namespace kvx::check {
 namespace {
 
-class Rechunked final : public LayerCache {
+class Rechunked final : public ForwardingCache<LayerCache> {
  public:
-  explicit Rechunked(std::unique_ptr<LayerCache> cache) : cache_(std::move(cache)) {}
+  using ForwardingCache::ForwardingCache;
 
-  const Traits& traits() const override { return cache_->traits(); }
-  const CacheConfig& config() const override { return cache_->config(); }
-  SeqId open() override { return cache_->open(); }
-  SeqId fork(SeqId seq) override { return cache_->fork(seq); }
   void close(SeqId seq) override {
     forget(seq);
-    cache_->close(seq);
+    inner().close(seq);
   }
-  int64_t length(SeqId seq) const override { return cache_->length(seq); }
 
   void append(ConstRows k, ConstRows v, std::span<const Span> spans) override {
     if (odd(k) || odd(v)) probe(k, v, spans);
@@ -29,8 +26,8 @@ class Rechunked final : public LayerCache {
         const int64_t rest = span.count - done;
         const int64_t count = done == 0 ? 1 : done == 1 ? (rest + 1) / 2 : rest;
         const Span piece{.seq = span.seq, .first = span.first + done, .count = count};
-        cache_->append(k.slice(at, count), v.slice(at, count), {&piece, 1});
-        const SeqId snapshot = cache_->fork(span.seq);
+        inner().append(k.slice(at, count), v.slice(at, count), {&piece, 1});
+        const SeqId snapshot = inner().fork(span.seq);
         pieces_[span.seq].push_back({piece.first, piece.first + count, snapshot});
         done += count;
         at += count;
@@ -38,23 +35,22 @@ class Rechunked final : public LayerCache {
     }
   }
 
-  ReadMap held(SeqId seq, Side side) const override { return cache_->held(seq, side); }
   ReadMap reads(SeqId seq, Side side, int64_t query) const override {
     for (const Piece& piece : pieces(seq))
       if (query >= piece.first && query < piece.end)
-        return cache_->reads(piece.snapshot, side, query);
-    return cache_->reads(seq, side, query);
+        return inner().reads(piece.snapshot, side, query);
+    return inner().reads(seq, side, query);
   }
 
   void read(SeqId seq, Side side, RowRange range, Rows out) const override {
     if (range.held == Held::kSealed || pieces(seq).empty())
-      return cache_->read(seq, side, range, out);
+      return inner().read(seq, side, range, out);
     // The first snapshot that has a token is the one that still holds it exactly.
     for (int64_t i = 0; i < range.count; ++i) {
       const int64_t token = range.first + i;
       for (const Piece& piece : pieces(seq)) {
         if (piece.end <= token) continue;
-        cache_->read(piece.snapshot, side, {token, 1, Held::kExact}, out.slice(i, 1));
+        inner().read(piece.snapshot, side, {token, 1, Held::kExact}, out.slice(i, 1));
         break;
       }
     }
@@ -66,7 +62,7 @@ class Rechunked final : public LayerCache {
       for (const Piece& piece : pieces(span.seq)) {
         const Span part{
             .seq = piece.snapshot, .first = piece.first, .count = piece.end - piece.first};
-        cache_->attend(q.slice(at, part.count), {&part, 1}, out.slice(at, part.count));
+        inner().attend(q.slice(at, part.count), {&part, 1}, out.slice(at, part.count));
         at += part.count;
       }
     }
@@ -74,16 +70,12 @@ class Rechunked final : public LayerCache {
 
   void settle(SeqId seq) override {
     forget(seq);
-    cache_->settle(seq);
+    inner().settle(seq);
   }
   void truncate(SeqId seq, int64_t length) override {
-    cache_->truncate(seq, length);
+    inner().truncate(seq, length);
     forget(seq);
   }
-  ByteCount used(SeqId seq, Side side) const override { return cache_->used(seq, side); }
-  double nominal_bits(Side side) const override { return cache_->nominal_bits(side); }
-  std::vector<std::byte> image(SeqId seq) const override { return cache_->image(seq); }
-  void export_to(SeqId seq, const Sink& sink) const override { cache_->export_to(seq, sink); }
 
  private:
   // Of the last append: tokens [first, end), and the sequence right after them.
@@ -104,12 +96,12 @@ class Rechunked final : public LayerCache {
   // An append is refused as a whole and names its first odd value: tried on forks.
   void probe(ConstRows k, ConstRows v, std::span<const Span> spans) {
     std::vector<Span> on_forks(spans.begin(), spans.end());
-    for (Span& span : on_forks) span.seq = cache_->fork(span.seq);
+    for (Span& span : on_forks) span.seq = inner().fork(span.seq);
     const auto close = [&] {
-      for (const Span& span : on_forks) cache_->close(span.seq);
+      for (const Span& span : on_forks) inner().close(span.seq);
     };
     try {
-      cache_->append(k, v, on_forks);
+      inner().append(k, v, on_forks);
     } catch (...) {
       close();
       throw;
@@ -123,11 +115,10 @@ class Rechunked final : public LayerCache {
     return found == pieces_.end() ? kNone : found->second;
   }
   void forget(SeqId seq) {
-    for (const Piece& piece : pieces(seq)) cache_->close(piece.snapshot);
+    for (const Piece& piece : pieces(seq)) inner().close(piece.snapshot);
     pieces_.erase(seq);
   }
 
-  std::unique_ptr<LayerCache> cache_;
   std::map<SeqId, std::vector<Piece>> pieces_;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "eval/text_table.h"
+#include "eval/xml_escape.h"
 
 namespace kvx::check {
 namespace {
@@ -53,27 +54,11 @@ std::vector<SchemeCount> count(const Report& report) {
   return counts;
 }
 
-std::string xml(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
+// XML 1.0 has no control characters.
+std::string xml(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  return eval::xml_escape(text);
 }
 
 std::string wanted_text() { return "MISTRUSTED: hit none of the events it is for"; }

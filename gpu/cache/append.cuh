@@ -28,13 +28,6 @@
 
 namespace kvx::gpu {
 
-template <class Codec>
-struct AppendPlan {
-  AppendSide<Codec> side[2];
-  const PassSpan* spans = nullptr;
-  NonFiniteKey* non_finite = nullptr;
-};
-
 // How sides are sealed.
 enum class Form : uint8_t { kWide, kColumns, kChannels, kTokens, kEither };
 

@@ -44,6 +44,14 @@ struct AppendSide {
         group_wide(view.format.group < 32 ? 1 : view.format.group / 32) {}
 };
 
+// What a kernel is given: both sides of the layer, and the pass.
+template <class Codec>
+struct AppendPlan {
+  AppendSide<Codec> side[2];
+  const PassSpan* spans = nullptr;
+  NonFiniteKey* non_finite = nullptr;
+};
+
 // Tokens that sealing looks at: [first, sealed) are sealed now, and of [first, end) those of the
 // pass are looked through for values that are not finite.
 struct AppendRange {

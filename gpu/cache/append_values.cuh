@@ -9,17 +9,10 @@
 
 namespace kvx::gpu {
 
-template <class Codec>
-struct ValuesPlan {
-  AppendSide<Codec> side[2];
-  const PassSpan* spans = nullptr;
-  NonFiniteKey* non_finite = nullptr;
-};
-
 // Codec::encode gives the pattern, Codec::finite tells whether it is a finite number.
 template <class Codec>
 __global__ void __launch_bounds__(kAppendThreads)
-    append_values_kernel(const __grid_constant__ ValuesPlan<Codec> plan) {
+    append_values_kernel(const __grid_constant__ AppendPlan<Codec> plan) {
   const AppendSide<Codec>& s = plan.side[blockIdx.z];
   const SideView& view = s.view;
   const CacheShape& shape = view.shape;
@@ -70,7 +63,7 @@ __global__ void __launch_bounds__(kAppendThreads)
 template <class Codec>
 void append_values(const Codec& k, const Codec& v, const AppendArgs& args, cudaStream_t stream) {
   if (args.pass.span_count == 0 || args.pass.rows == 0) return;
-  const ValuesPlan<Codec> plan{{{k, args.view[0], args.k, 0}, {v, args.view[1], args.v, 1}},
+  const AppendPlan<Codec> plan{{{k, args.view[0], args.k, 0}, {v, args.view[1], args.v, 1}},
                                args.pass.spans,
                                args.non_finite};
   const CacheShape& shape = args.view[0].shape;

@@ -36,7 +36,6 @@ struct AttendArgs {
   PassRows k, v;             // of the same pass: its own exact rows, and of exact spans all rows
   Pass pass;
   SideView view[2];
-  bool finite = true;        // K and V were refused if not finite; decoded values may still be
   float* scratch = nullptr;  // device, attend_scratch_floats of the bounds
 };
 

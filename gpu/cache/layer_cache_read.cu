@@ -169,7 +169,6 @@ void DeviceLayerCache::attend(Run run, ConstRows q, std::span<const Span> spans,
   args.v = append.v;
   args.pass = append.pass;
   std::copy_n(append.view, 2, args.view);
-  args.finite = config().nonfinite == NonFinite::kRefuse;
   args.scratch =
       scratch_.prepare(kernels().attend_scratch_floats(args.pass, shape(), q.heads), stream_);
   kernels().attend(args, stream_);

@@ -82,7 +82,6 @@ void Engine::enqueue_layer(int layer, const Pass& pass, const HostPass* tapped) 
                   .v = append.v,
                   .pass = pass,
                   .view = {append.view[0], append.view[1]},
-                  .finite = settings_.nonfinite == NonFinite::kRefuse,
                   .scratch = scratch_.get()},
                  stream_);
   if (tapped != nullptr) give_tap(layer, *tapped);

@@ -24,7 +24,7 @@ int processors() {
 struct TileChoice {
   TileSize size;
   int rows, columns, warps, resident;
-  double rate;  // of the peak with many warps, as measured
+  double rate;  // of the peak with many warps: an estimate
 };
 constexpr TileChoice kTiles[] = {{TileSize::k16x128, 16, 128, 2, 4, 0.75},
                                  {TileSize::k32x128, 32, 128, 4, 4, 0.80},

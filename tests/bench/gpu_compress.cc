@@ -14,6 +14,7 @@
 #include "gpu/common/memory.h"
 #include "gpu/registry.h"
 #include "sim/num/formats.h"
+#include "tests/bench/gpu_timing.h"
 #include "tests/support/noise.h"
 
 namespace kvx::gpu {
@@ -22,39 +23,6 @@ namespace {
 constexpr int32_t kTokens = 32768;
 constexpr int kHeads = 8;
 constexpr int kSets = 3;
-
-// Median seconds of one call of `work(i)`, i = 0, 1, ...
-double seconds(const std::function<void(int)>& work) {
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "event");
-  check(cudaEventCreate(&end), "event");
-  int next = 0;
-  const auto measure = [&](int calls) {
-    check(cudaEventRecord(begin), "event");
-    for (int i = 0; i < calls; ++i) work(next++);
-    check(cudaEventRecord(end), "event");
-    check(cudaEventSynchronize(end), "measured work");
-    float ms = 0.0f;
-    check(cudaEventElapsedTime(&ms, begin, end), "event");
-    return static_cast<double>(ms) * 1e-3 / calls;
-  };
-  measure(2 * kSets);
-  std::vector<double> samples;
-  for (int i = 0; i < 9; ++i) samples.push_back(measure(4 * kSets));
-  std::nth_element(samples.begin(), samples.begin() + 4, samples.end());
-  check(cudaEventDestroy(begin), "event");
-  check(cudaEventDestroy(end), "event");
-  return samples[4];
-}
-
-double copy_bytes_per_second() {
-  constexpr int64_t kBytes = int64_t{512} << 20;
-  const DeviceArray<std::byte> from(kBytes), to(kBytes);
-  const double s = seconds([&](int) {
-    check(cudaMemcpyAsync(to.get(), from.get(), kBytes, cudaMemcpyDeviceToDevice), "copy");
-  });
-  return 2.0 * kBytes / s;
-}
 
 // One side of a cache with room for the prompt in pages 0, 1, ...
 struct CacheSide {

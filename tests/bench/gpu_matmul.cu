@@ -14,6 +14,7 @@
 #include "gpu/engine/matmul.h"
 #include "gpu/engine/matmul_kernels.h"
 #include "gpu/registry.h"
+#include "tests/bench/gpu_timing.h"
 #include "tests/support/noise.h"
 
 namespace kvx::gpu {
@@ -23,31 +24,6 @@ struct Shape {
   WeightType type;
   int64_t m, n, k;
 };
-
-// Median seconds of one call of `work(i)`, i = 0, 1, ...
-double seconds(const std::function<void(int)>& work) {
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "event");
-  check(cudaEventCreate(&end), "event");
-  int next = 0;
-  const auto measure = [&](int calls) {
-    check(cudaEventRecord(begin), "event");
-    for (int i = 0; i < calls; ++i) work(next++);
-    check(cudaEventRecord(end), "event");
-    check(cudaEventSynchronize(end), "measured work");
-    float ms = 0.0f;
-    check(cudaEventElapsedTime(&ms, begin, end), "event");
-    return static_cast<double>(ms) * 1e-3 / calls;
-  };
-  measure(3);
-  const int calls = std::clamp(static_cast<int>(3e-3 / measure(3)), 2, 400);
-  std::vector<double> samples;
-  for (int i = 0; i < 7; ++i) samples.push_back(measure(calls));
-  std::nth_element(samples.begin(), samples.begin() + 3, samples.end());
-  check(cudaEventDestroy(begin), "event");
-  check(cudaEventDestroy(end), "event");
-  return samples[3];
-}
 
 constexpr int kFmaChains = 16, kFmaSteps = 4096;
 
@@ -72,15 +48,6 @@ double peak_flops() {
       seconds([&](int) { fma_kernel<<<kBlocks, kThreads>>>(0.999f, 0.001f, out.get()); });
   check_launch("fma_kernel");
   return 2.0 * kBlocks * kThreads * kFmaChains * kFmaSteps / s;
-}
-
-double copy_bytes_per_second() {
-  constexpr int64_t kBytes = int64_t{512} << 20;
-  const DeviceArray<std::byte> from(kBytes), to(kBytes);
-  const double s = seconds([&](int) {
-    check(cudaMemcpyAsync(to.get(), from.get(), kBytes, cudaMemcpyDeviceToDevice), "copy");
-  });
-  return 2.0 * kBytes / s;
 }
 
 class Bench {

@@ -270,7 +270,6 @@ AttendOnDevice AttendCase::upload(const gpu::AttendForm* form) const {
   const auto put = [&](const auto& data) { return test::upload(d.memory[used++], data); };
   gpu::AttendArgs& args = d.args;
   args.q_heads = spec_.q_heads;
-  args.finite = !spec_.non_finite;
   args.q = put(q_);
   const int32_t* pages = put(pages_);
   for (int side = 0; side < 2; ++side) {

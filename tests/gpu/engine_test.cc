@@ -23,23 +23,10 @@ class DeviceEngine : public testing::Test {
   }
 };
 
-TinyModelSpec small_spec() {
-  TinyModelSpec spec;
-  spec.hidden = 96;
-  spec.layers = 2;
-  spec.heads = 6;
-  spec.kv_heads = 2;
-  spec.head_dim = 32;
-  spec.ffn = 136;
-  spec.vocab = 300;
-  spec.seed = 7;
-  return spec;
-}
-
 // Fits every case of the laws: 2 KV heads of 64.
 const ModelPair& scheme_model() {
   static const auto pair = [] {
-    TinyModelSpec spec = small_spec();
+    TinyModelSpec spec = small_tiny_model();
     spec.hidden = 64;
     spec.heads = 4;
     spec.head_dim = 64;
@@ -70,7 +57,7 @@ TEST_F(DeviceEngine, EveryArchitecture) {
   for (const char* name :
        {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
     for (const bool bias : {false, true}) {
-      TinyModelSpec spec = small_spec();
+      TinyModelSpec spec = small_tiny_model();
       spec.architecture = name;
       spec.head_dim = 48;  // heads * head_dim is not hidden
       if (bias && (spec.architecture == "MistralForCausalLM" || spec.has_qkv_bias())) continue;
@@ -83,7 +70,7 @@ TEST_F(DeviceEngine, EveryArchitecture) {
 TEST_F(DeviceEngine, EveryWeightType) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
     for (const bool tied : {false, true}) {
-      TinyModelSpec spec = small_spec();
+      TinyModelSpec spec = small_tiny_model();
       spec.dtype = dtype;
       spec.tied = tied;
       expect_equal(*ModelPair::tiny(spec),
@@ -93,7 +80,7 @@ TEST_F(DeviceEngine, EveryWeightType) {
 }
 
 TEST_F(DeviceEngine, EveryContainerAndWidth) {
-  TinyModelSpec spec = small_spec();
+  TinyModelSpec spec = small_tiny_model();
   spec.hidden = 64;
   spec.heads = 4;
   spec.ffn = 96;
@@ -118,7 +105,7 @@ TEST_F(DeviceEngine, ScaledRotaryFrequencies) {
        {num::RopeScaling{.rule = Rule::kLinear, .factor = 4},
         num::RopeScaling{
             .rule = Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 512}}) {
-    TinyModelSpec spec = small_spec();
+    TinyModelSpec spec = small_tiny_model();
     spec.rope_scaling = scaling;
     expect_equal(*ModelPair::tiny(spec), "rule " + std::to_string(static_cast<int>(scaling.rule)));
   }
@@ -266,7 +253,7 @@ TEST_F(DeviceEngine, DecodesThreeHundredSteps) {
 }
 
 TEST_F(DeviceEngine, WantedRowsAndManyOfThem) {
-  TinyModelSpec spec = small_spec();
+  TinyModelSpec spec = small_tiny_model();
   spec.max_positions = 2048;
   const auto pair = ModelPair::tiny(spec);
   // More rows than are handed over at a time, and more than the engine has taken memory for.
@@ -289,7 +276,7 @@ TEST_F(DeviceEngine, WantedRowsAndManyOfThem) {
 }
 
 TEST_F(DeviceEngine, TapsGiveWhatTheLayersComputed) {
-  TinyModelSpec spec = small_spec();
+  TinyModelSpec spec = small_tiny_model();
   spec.architecture = "Qwen3ForCausalLM";
   spec.layers = 3;
   const auto pair = ModelPair::tiny(spec);

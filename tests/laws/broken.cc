@@ -3,53 +3,26 @@
 #include <algorithm>
 #include <map>
 
+#include "sim/api/forwarding_cache.h"
 #include "tests/laws/suite.h"
 
 namespace kvx::laws {
 namespace {
 
-// Does what another cache does.
-class Wrapper : public StoredCache {
+class Wrapper : public ForwardingCache<StoredCache> {
  public:
-  explicit Wrapper(std::unique_ptr<StoredCache> cache) : inner_(std::move(cache)) {}
+  using ForwardingCache::ForwardingCache;
 
-  const Traits& traits() const override { return inner_->traits(); }
-  const CacheConfig& config() const override { return inner_->config(); }
-  SeqId open() override { return inner_->open(); }
-  SeqId fork(SeqId seq) override { return inner_->fork(seq); }
-  void close(SeqId seq) override { inner_->close(seq); }
-  int64_t length(SeqId seq) const override { return inner_->length(seq); }
-  void append(ConstRows k, ConstRows v, std::span<const Span> spans) override {
-    inner_->append(k, v, spans);
-  }
-  ReadMap held(SeqId seq, Side side) const override { return inner_->held(seq, side); }
-  ReadMap reads(SeqId seq, Side side, int64_t query) const override {
-    return inner_->reads(seq, side, query);
-  }
-  void read(SeqId seq, Side side, RowRange range, Rows out) const override {
-    inner_->read(seq, side, range, out);
-  }
-  void attend(ConstRows q, std::span<const Span> spans, Rows out) const override {
-    inner_->attend(q, spans, out);
-  }
-  void settle(SeqId seq) override { inner_->settle(seq); }
-  void truncate(SeqId seq, int64_t length) override { inner_->truncate(seq, length); }
-  ByteCount used(SeqId seq, Side side) const override { return inner_->used(seq, side); }
-  double nominal_bits(Side side) const override { return inner_->nominal_bits(side); }
-  std::vector<std::byte> image(SeqId seq) const override { return inner_->image(seq); }
   SeqId restore(int64_t length, std::span<const std::byte> image) override {
-    return inner_->restore(length, image);
+    return inner().restore(length, image);
   }
-  std::vector<LayoutEntry> layout(int64_t length) const override { return inner_->layout(length); }
-  std::string policy(Side side) const override { return inner_->policy(side); }
-  void export_to(SeqId seq, const Sink& sink) const override { inner_->export_to(seq, sink); }
+  std::vector<LayoutEntry> layout(int64_t length) const override { return inner().layout(length); }
+  std::string policy(Side side) const override { return inner().policy(side); }
   SeqId import_from(int64_t length, const TensorSource& source) override {
-    return inner_->import_from(length, source);
+    return inner().import_from(length, source);
   }
 
  protected:
-  LayerCache& inner() const { return *inner_; }
-
   // Appends with the last row of k replaced by ones and twos.
   void append_spoilt(ConstRows k, ConstRows v, std::span<const Span> spans) {
     test::Tensor other(k.tokens, k.heads, k.dim);
@@ -62,11 +35,8 @@ class Wrapper : public StoredCache {
         }
       }
     }
-    inner_->append(std::as_const(other).view(), v, spans);
+    inner().append(std::as_const(other).view(), v, spans);
   }
-
- private:
-  std::unique_ptr<StoredCache> inner_;
 };
 
 struct LongChunksAreSpoilt final : Wrapper {

@@ -5,11 +5,13 @@
 
 #include <map>
 
+#include "sim/api/forwarding_cache.h"
 #include "sim/api/tensor.h"
 #include "tests/self/attention.h"
-#include "tests/self/wrapper.h"
 
 namespace kvx::self {
+
+using Wrapper = ForwardingCache<LayerCache>;
 
 // Canonical content of one side that a bug may change; values in little-endian binary16 patterns.
 struct Content {

@@ -120,6 +120,19 @@ TinyModelSpec smallest_tiny_model() {
   return spec;
 }
 
+TinyModelSpec small_tiny_model() {
+  TinyModelSpec spec;
+  spec.hidden = 96;
+  spec.layers = 2;
+  spec.heads = 6;
+  spec.kv_heads = 2;
+  spec.head_dim = 32;
+  spec.ffn = 136;
+  spec.vocab = 300;
+  spec.seed = 7;
+  return spec;
+}
+
 std::vector<TinyTensor> tiny_tensors(const TinyModelSpec& spec) {
   const int64_t q = spec.heads * spec.head_dim;
   const int64_t kv = spec.kv_heads * spec.head_dim;

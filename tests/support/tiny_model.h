@@ -38,6 +38,9 @@ struct TinyModelSpec {
 // One layer, F16: for tests that read every byte of it.
 TinyModelSpec smallest_tiny_model();
 
+// Two layers and grouped heads: for tests that compute with it.
+TinyModelSpec small_tiny_model();
+
 struct TinyTensor {
   std::string name;  // Hugging Face's
   int64_t rows;

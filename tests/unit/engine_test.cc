@@ -53,21 +53,8 @@ class TinyModel {
   std::unique_ptr<Model> model_;
 };
 
-test::TinyModelSpec small_spec() {
-  test::TinyModelSpec spec;
-  spec.hidden = 96;
-  spec.layers = 2;
-  spec.heads = 6;
-  spec.kv_heads = 2;
-  spec.head_dim = 32;
-  spec.ffn = 136;
-  spec.vocab = 300;
-  spec.seed = 7;
-  return spec;
-}
-
 const TinyModel& small_model() {
-  static const TinyModel model(small_spec());
+  static const TinyModel model(test::small_tiny_model());
   return model;
 }
 
@@ -233,7 +220,7 @@ void expect_equals_plain_decoder(const test::TinyModelSpec& spec) {
 TEST(EngineTest, EqualsTheTransformerOfTheDefinitions) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
     for (const bool tied : {false, true}) {
-      test::TinyModelSpec spec = small_spec();
+      test::TinyModelSpec spec = test::small_tiny_model();
       spec.dtype = dtype;
       spec.tied = tied;
       expect_equals_plain_decoder(spec);
@@ -244,7 +231,7 @@ TEST(EngineTest, EqualsTheTransformerOfTheDefinitions) {
 TEST(EngineTest, EveryArchitectureEqualsItsDefinition) {
   for (const char* name :
        {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
-    test::TinyModelSpec spec = small_spec();
+    test::TinyModelSpec spec = test::small_tiny_model();
     spec.architecture = name;
     spec.head_dim = 48;  // heads * head_dim is not hidden
     expect_equals_plain_decoder(spec);
@@ -253,7 +240,7 @@ TEST(EngineTest, EveryArchitectureEqualsItsDefinition) {
 
 TEST(EngineTest, AttentionBiasesAreAddedWhereTheConfigurationSaysSo) {
   for (const char* name : {"LlamaForCausalLM", "Qwen3ForCausalLM"}) {
-    test::TinyModelSpec spec = small_spec();
+    test::TinyModelSpec spec = test::small_tiny_model();
     spec.architecture = name;
     spec.attention_bias = true;
     expect_equals_plain_decoder(spec);
@@ -262,7 +249,7 @@ TEST(EngineTest, AttentionBiasesAreAddedWhereTheConfigurationSaysSo) {
 
 TEST(EngineTest, ScaledRotaryFrequenciesAreUsed) {
   const auto steps_of = [](const num::RopeScaling& scaling) {
-    test::TinyModelSpec spec = small_spec();
+    test::TinyModelSpec spec = test::small_tiny_model();
     spec.rope_scaling = scaling;
     expect_equals_plain_decoder(spec);
     const TinyModel tiny(spec);
@@ -281,7 +268,7 @@ TEST(EngineTest, ScaledRotaryFrequenciesAreUsed) {
 
 TEST(EngineTest, RefusesTextsBeyondTheSlidingWindow) {
   const test::TempDir folder;
-  test::TinyModelSpec spec = small_spec();
+  test::TinyModelSpec spec = test::small_tiny_model();
   spec.architecture = "MistralForCausalLM";
   test::write_tiny_model(folder.path(), spec);
   std::string config = test::read_file(folder / "config.json");
@@ -430,7 +417,7 @@ TEST(EngineTest, RefusesTokensAndPositionsOutsideTheModel) {
 
 // A number that is none is refused with the tensor, wherever it stands.
 TEST(EngineTest, RefusesNonFiniteWeights) {
-  test::TinyModelSpec spec = small_spec();
+  test::TinyModelSpec spec = test::small_tiny_model();
   spec.architecture = "Qwen3ForCausalLM";
   spec.attention_bias = true;
   const auto entries = test::tiny_safetensors(spec);

@@ -1,15 +1,20 @@
-// A cache that does what another does: the base of subjects that do one thing wrong.
+// A cache that does what another does: the base of caches that change one thing.
 #pragma once
 
 #include <memory>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "sim/api/cache.h"
 
-namespace kvx::self {
+namespace kvx {
 
-class Wrapper : public LayerCache {
+// Cache is LayerCache, or an interface that adds to it.
+template <class Cache>
+class ForwardingCache : public Cache {
  public:
-  explicit Wrapper(std::unique_ptr<LayerCache> cache) : inner_(std::move(cache)) {}
+  explicit ForwardingCache(std::unique_ptr<Cache> cache) : inner_(std::move(cache)) {}
 
   const Traits& traits() const override { return inner_->traits(); }
   const CacheConfig& config() const override { return inner_->config(); }
@@ -38,10 +43,10 @@ class Wrapper : public LayerCache {
   void export_to(SeqId seq, const Sink& sink) const override { inner_->export_to(seq, sink); }
 
  protected:
-  LayerCache& inner() const { return *inner_; }
+  Cache& inner() const { return *inner_; }
 
  private:
-  std::unique_ptr<LayerCache> inner_;
+  std::unique_ptr<Cache> inner_;
 };
 
-}  // namespace kvx::self
+}  // namespace kvx
