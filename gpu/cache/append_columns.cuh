@@ -18,17 +18,18 @@ KVX_HD inline bool takes_columns(const SideView& view) {
 }
 
 // Four channels of a token in binary16.
-__device__ inline uint2 load_four(const SideView& view, const PassRows& rows, const PassSpan& span,
-                                  int head, int32_t token, int channel) {
+template <class Codec>
+__device__ inline uint2 load_four(const AppendSide<Codec>& s, const PassSpan& span, int head,
+                                  int32_t token, int channel) {
   const bool older = token < span.first;
-  const int64_t at = pass_index(view, span, token, head, channel);
-  if (rows.type == ScalarType::kF16 || older) {
-    const uint16_t* const from = older ? view.exact_row(span.slot, head, token) + channel
-                                       : static_cast<const uint16_t*>(rows.data) + at;
+  const int64_t at = s.pass_index(span, token, head, channel);
+  if (s.rows.type == ScalarType::kF16 || older) {
+    const uint16_t* const from = older ? s.ring_row(span.slot, head, token) + channel
+                                       : static_cast<const uint16_t*>(s.rows.data) + at;
     return __ldg(reinterpret_cast<const uint2*>(from));
   }
   const float4 a =
-      __ldg(reinterpret_cast<const float4*>(static_cast<const float*>(rows.data) + at));
+      __ldg(reinterpret_cast<const float4*>(static_cast<const float*>(s.rows.data) + at));
   return {f16_pair(a.x, a.y), f16_pair(a.z, a.w)};
 }
 
@@ -75,7 +76,7 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
   const SideView& view = s.view;
   const CacheShape& shape = view.shape;
   const SideFormat& format = view.format;
-  const AppendRange range(format.rule, span, non_finite != nullptr);
+  const AppendRange range(s, span, non_finite != nullptr);
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
@@ -96,8 +97,8 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
   uint2 x[kColumnRows];
   if (seals && base >= span.first && s.rows.type == ScalarType::kF16) {
     const uint16_t* from =
-        static_cast<const uint16_t*>(s.rows.data) + pass_index(view, span, first, head, channel);
-    const int64_t step = int64_t{kColumnStep} * shape.kv_heads * shape.head_dim;
+        static_cast<const uint16_t*>(s.rows.data) + s.pass_index(span, first, head, channel);
+    const int64_t step = int64_t{kColumnStep} * s.row_values;
 #pragma unroll
     for (int i = 0; i < kColumnRows; ++i)
       x[i] = __ldg(reinterpret_cast<const uint2*>(from + i * step));
@@ -106,7 +107,7 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
     for (int i = 0; i < kColumnRows; ++i) {
       const int32_t t = first + i * kColumnStep;
       x[i] = {0, 0};
-      if (t >= begin && t < end) x[i] = load_four(view, s.rows, span, head, t, channel);
+      if (t >= begin && t < end) x[i] = load_four(s, span, head, t, channel);
     }
   }
   if (non_finite != nullptr) {

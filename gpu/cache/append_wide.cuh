@@ -36,17 +36,18 @@ __device__ inline typename Codec::Stats merge_group(const Codec& codec,
 }
 
 // 32 channels of a pass row or of an exact row.
-__device__ inline void load_wide(const SideView& view, const PassRows& rows, const PassSpan& span,
-                                 int head, int32_t token, int channel, Eight (&x)[kWide]) {
+template <class Codec>
+__device__ inline void load_wide(const AppendSide<Codec>& s, const PassSpan& span, int head,
+                                 int32_t token, int channel, Eight (&x)[kWide]) {
   const bool older = token < span.first;
-  const int64_t at = pass_index(view, span, token, head, channel);
-  if (rows.type == ScalarType::kF16 || older) {
-    const uint16_t* const from = older ? view.exact_row(span.slot, head, token) + channel
-                                       : static_cast<const uint16_t*>(rows.data) + at;
+  const int64_t at = s.pass_index(span, token, head, channel);
+  if (s.rows.type == ScalarType::kF16 || older) {
+    const uint16_t* const from = older ? s.ring_row(span.slot, head, token) + channel
+                                       : static_cast<const uint16_t*>(s.rows.data) + at;
 #pragma unroll
     for (int i = 0; i < kWide; ++i) x[i] = load_halves(from + 8 * i);
   } else {
-    const float* const from = static_cast<const float*>(rows.data) + at;
+    const float* const from = static_cast<const float*>(s.rows.data) + at;
 #pragma unroll
     for (int i = 0; i < kWide; ++i) x[i] = load_rounded(from + 8 * i);
   }
@@ -66,7 +67,7 @@ __device__ inline void append_wide(const AppendSide<Codec>& s, const PassSpan& s
   const SideView& view = s.view;
   const CacheShape& shape = view.shape;
   const SideFormat& format = view.format;
-  const AppendRange range(format.rule, span, non_finite != nullptr);
+  const AppendRange range(s, span, non_finite != nullptr);
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
@@ -85,7 +86,7 @@ __device__ inline void append_wide(const AppendSide<Codec>& s, const PassSpan& s
   int64_t page = 0;
   const int number = s.page_tokens.quotient(token);
   if (sealed) page = view.pages[int64_t{span.slot} * view.pages_per_slot + number];
-  if (wanted) load_wide(view, s.rows, span, head, token, channel, x);
+  if (wanted) load_wide(s, span, head, token, channel, x);
   if (non_finite != nullptr) {
     uint32_t seen = 0;
 #pragma unroll
