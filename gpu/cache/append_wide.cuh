@@ -2,8 +2,8 @@
 // channels of one token and head, so that what a group or a row costs is paid once for them.
 #pragma once
 
+#include "gpu/cache/append_channels.cuh"
 #include "gpu/cache/append_pack.cuh"
-#include "gpu/cache/append_source.cuh"
 
 namespace kvx::gpu {
 
@@ -17,22 +17,6 @@ KVX_HD inline bool takes_wide(const SideView& view) {
 inline int64_t wide_warps(const CacheShape& shape, int64_t tokens) {
   const int64_t at_once = 32 / (shape.head_dim / (8 * kWide));
   return (tokens + at_once - 1) / at_once * shape.kv_heads;
-}
-
-// Statistics of all `lanes` lanes of a group, of which this is number `lane`, in each of them.
-template <class Codec>
-__device__ inline typename Codec::Stats merge_group(const Codec& codec,
-                                                    const typename Codec::Stats& own, int lane,
-                                                    int lanes) {
-  const int leader = static_cast<int>(threadIdx.x) % 32 - lane;
-  typename Codec::Stats all = own;
-  for (int i = 1; i < lanes; ++i) {
-    const int other = lane + i < lanes ? lane + i : lane + i - lanes;
-    all = codec.merge(all, map_words(own, [&](uint32_t w) {
-                        return __shfl_sync(~0u, w, (leader + other) & 31);
-                      }));
-  }
-  return all;
 }
 
 // 32 channels of a pass row or of an exact row.
@@ -99,15 +83,15 @@ __device__ inline void append_wide(const AppendSide<Codec>& s, const PassSpan& s
 
   const int group_index = s.group_wide.quotient(part);  // in the row
   const int group_lane = s.group_wide.remainder(part, group_index);
-  typename Codec::Stats stats{};
+  typename Codec::Stats stats[1] = {};
   if (format.scale_bytes != 0) {
-    stats = s.codec.template stats<kWide>(x);
-    if constexpr (requires { s.codec.merge(stats, stats); })
-      stats = merge_group(s.codec, stats, group_lane, static_cast<int>(s.group_wide.divisor));
+    stats[0] = s.codec.template stats<kWide>(x);
+    if constexpr (!Codec::kAlwaysWide)
+      merge_lanes(s.codec, stats, group_lane, static_cast<int>(s.group_wide.divisor));
   }
   if (!sealed) return;
 
-  const typename Codec::Group group = s.codec.group(stats, head);
+  const typename Codec::Group group = s.codec.group(stats[0], head);
   const int64_t at =
       (page * shape.kv_heads + head) * shape.page_tokens + s.page_tokens.remainder(token, number);
   if (group_lane == 0)
