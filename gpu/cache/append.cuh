@@ -77,7 +77,10 @@ __global__ void __launch_bounds__(kAppendThreads, resident_blocks(kForm))
 inline int64_t append_warps(Form form, const SideFormat& format, const CacheShape& shape,
                             int32_t max_count) {
   const int64_t tokens = int64_t{max_count} + format.rule.window + format.rule.unit;
-  if (format.along_tokens) return token_tiles(shape) * shape.kv_heads * (tokens / format.group + 1);
+  if (format.along_tokens) {
+    const int64_t groups = token_tiles(shape) * shape.kv_heads * (tokens / format.group + 1);
+    return form == Form::kColumns ? groups * (format.group / kColumnTokens) : groups;
+  }
   if (form == Form::kWide) return wide_warps(shape, tokens);
   const int64_t at_once = int64_t{kRowsPerLane} * (32 / (shape.head_dim / 8));
   return (tokens + at_once - 1) / at_once * shape.kv_heads;
