@@ -1,6 +1,6 @@
 // Sealing: the tokens of a pass that the rule seals now become codes and metadata in one walk over
-// the input. A warp owns whole groups, so that nothing depends on the launch but which warp does
-// what.
+// the input. A group is sealed by one warp, or by warps of one block, and its statistics merge in
+// any order, so that nothing depends on the launch but which warp does what.
 //
 // What a codec adds to rows.cuh for this:
 //
@@ -35,7 +35,8 @@ struct AppendPlan {
   NonFiniteKey* non_finite = nullptr;
 };
 
-// How sides are sealed.
+// How a side is sealed: kWide and kColumns where its shape allows (append_wide.cuh and
+// append_columns.cuh), else kChannels or kTokens; kEither takes sides of both kinds.
 enum class Form : uint8_t { kWide, kColumns, kChannels, kTokens, kEither };
 
 // Of passes as short, a launch is what they cost: sides of different forms take one all the same.

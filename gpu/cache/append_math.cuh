@@ -154,12 +154,6 @@ __device__ inline uint32_t nearest_bits(float x) {
   return __float_as_uint(__fadd_rn(x, 0x1.8p+23f));
 }
 
-// Two codes of a pair of values, the first in the low half, of `bits` bits each; `mask` has them
-// set in both halves.
-__device__ inline uint32_t code_pair(uint32_t a, uint32_t b, uint32_t mask) {
-  return __byte_perm(a, b, 0x5410) & mask;
-}
-
 // Both halves as signed integers.
 __device__ inline uint32_t clamp_pair(uint32_t pair, uint32_t least, uint32_t most) {
   return __vmins2(__vmaxs2(pair, least), most);
