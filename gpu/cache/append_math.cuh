@@ -51,7 +51,10 @@ __device__ inline bool f16_finite(uint16_t bits) { return (bits & 0x7C00u) != 0x
 
 // The greatest magnitudes of pairs of values; a NaN wins.
 __device__ inline uint32_t max_magnitudes(uint32_t seen, uint32_t pair) {
-  return as_word(__hmax2_nan(as_half2(seen), __habs2(as_half2(pair))));
+  uint32_t magnitude;
+  asm("abs.f16x2 %0, %1;" : "=r"(magnitude) : "r"(pair));
+  asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(seen) : "r"(magnitude));
+  return seen;
 }
 __device__ inline uint32_t max_magnitudes(uint32_t seen, const Eight& x) {
 #pragma unroll
@@ -81,8 +84,13 @@ __device__ inline uint32_t min_pair(uint32_t a, uint32_t b) {
 
 template <bool kSkipNan>
 __device__ inline uint32_t max_pair(uint32_t a, uint32_t b) {
-  return as_word(kSkipNan ? __hmax2(as_half2(a), as_half2(b))
-                          : __hmax2_nan(as_half2(a), as_half2(b)));
+  uint32_t r;
+  if constexpr (kSkipNan) {
+    asm("max.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  } else {
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  }
+  return r;
 }
 
 // Least and greatest of values in binary16: the low half holds min x, the high half min -x, so that
