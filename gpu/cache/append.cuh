@@ -1,6 +1,6 @@
 // Sealing: the tokens of a pass that the rule seals now become codes and metadata in one walk over
-// the input. A warp owns whole groups, so that nothing depends on the launch but which warp does
-// what.
+// the input. A group is sealed by one warp, or by warps of one block, and its statistics merge in
+// any order, so that nothing depends on the launch but which warp does what.
 //
 // What a codec adds to rows.cuh for this:
 //
@@ -28,7 +28,8 @@
 
 namespace kvx::gpu {
 
-// How sides are sealed.
+// How a side is sealed: kWide and kColumns where its shape allows (append_wide.cuh and
+// append_columns.cuh), else kChannels or kTokens; kEither takes sides of both kinds.
 enum class Form : uint8_t { kWide, kColumns, kChannels, kTokens, kEither };
 
 // Of passes as short, a launch is what they cost: sides of different forms take one all the same.
@@ -70,7 +71,10 @@ __global__ void __launch_bounds__(kAppendThreads, resident_blocks(kForm))
 inline int64_t append_warps(Form form, const SideFormat& format, const CacheShape& shape,
                             int32_t max_count) {
   const int64_t tokens = int64_t{max_count} + format.rule.window + format.rule.unit;
-  if (format.along_tokens) return token_tiles(shape) * shape.kv_heads * (tokens / format.group + 1);
+  if (format.along_tokens) {
+    const int64_t groups = token_tiles(shape) * shape.kv_heads * (tokens / format.group + 1);
+    return form == Form::kColumns ? groups * (format.group / kColumnTokens) : groups;
+  }
   if (form == Form::kWide) return wide_warps(shape, tokens);
   const int64_t at_once = int64_t{kRowsPerLane} * (32 / (shape.head_dim / 8));
   return (tokens + at_once - 1) / at_once * shape.kv_heads;

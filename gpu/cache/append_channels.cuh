@@ -116,7 +116,7 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
   const SideView& view = s.view;
   const CacheShape& shape = view.shape;
   const SideFormat& format = view.format;
-  const AppendRange range(format.rule, span, non_finite != nullptr);
+  const AppendRange range(s, span, non_finite != nullptr);
   const RowLane at(s, range.first);
   if (at.warp_first >= range.end) return;
 

@@ -1,5 +1,6 @@
-// Sealing where groups are 32 tokens of a channel: a warp takes one group of 64 channels of one
-// head, four channels and every other token a lane, and reads each value once.
+// Sealing where groups are 32, 64 or 128 tokens of a channel: a warp takes 32 tokens and 64
+// channels of one head, four channels and every other token a lane, and reads each value once.
+// Warps of a group are neighbours in a block.
 #pragma once
 
 #include "gpu/cache/append_source.cuh"
@@ -13,22 +14,23 @@ inline constexpr int kColumnRows = kColumnTokens / kColumnStep;  // of a lane
 
 KVX_HD inline bool takes_columns(const SideView& view) {
   const SideFormat& f = view.format;
-  return f.along_tokens && f.group == kColumnTokens && view.shape.head_dim % kTileChannels == 0 &&
-         (f.bits == 2 || f.bits == 4 || f.bits == 8);
+  return f.along_tokens && (f.group == 32 || f.group == 64 || f.group == 128) &&
+         view.shape.head_dim % kTileChannels == 0 && (f.bits == 2 || f.bits == 4 || f.bits == 8);
 }
 
 // Four channels of a token in binary16.
-__device__ inline uint2 load_four(const SideView& view, const PassRows& rows, const PassSpan& span,
-                                  int head, int32_t token, int channel) {
+template <class Codec>
+__device__ inline uint2 load_four(const AppendSide<Codec>& s, const PassSpan& span, int head,
+                                  int32_t token, int channel) {
   const bool older = token < span.first;
-  const int64_t at = pass_index(view, span, token, head, channel);
-  if (rows.type == ScalarType::kF16 || older) {
-    const uint16_t* const from = older ? view.exact_row(span.slot, head, token) + channel
-                                       : static_cast<const uint16_t*>(rows.data) + at;
+  const int64_t at = s.pass_index(span, token, head, channel);
+  if (s.rows.type == ScalarType::kF16 || older) {
+    const uint16_t* const from = older ? s.ring_row(span.slot, head, token) + channel
+                                       : static_cast<const uint16_t*>(s.rows.data) + at;
     return __ldg(reinterpret_cast<const uint2*>(from));
   }
   const float4 a =
-      __ldg(reinterpret_cast<const float4*>(static_cast<const float*>(rows.data) + at));
+      __ldg(reinterpret_cast<const float4*>(static_cast<const float*>(s.rows.data) + at));
   return {f16_pair(a.x, a.y), f16_pair(a.z, a.w)};
 }
 
@@ -75,14 +77,17 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
   const SideView& view = s.view;
   const CacheShape& shape = view.shape;
   const SideFormat& format = view.format;
-  const AppendRange range(format.rule, span, non_finite != nullptr);
+  const AppendRange range(s, span, non_finite != nullptr);
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
-  const int row_tile = s.tiles.quotient(warp), index = s.heads.quotient(row_tile);
-  const int channel = s.tiles.remainder(warp, row_tile) * kTileChannels + lane % kColumnLanes * 4;
+  const int log = format.group / kColumnTokens / 2;  // of the warps of a group
+  const int tile = warp >> log, row_tile = s.tiles.quotient(tile);
+  const int index = s.heads.quotient(row_tile);
+  const int channel = s.tiles.remainder(tile, row_tile) * kTileChannels + lane % kColumnLanes * 4;
   const int head = s.heads.remainder(row_tile, index);
-  const int32_t base = range.first + index * kColumnTokens;
+  const int part = warp & ((1 << log) - 1);  // of the group
+  const int32_t base = range.first + ((index << log) + part) * kColumnTokens;
   if (base >= range.end) return;
   const bool seals = base < range.sealed;
   const int32_t first = base + lane / kColumnLanes;
@@ -96,8 +101,8 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
   uint2 x[kColumnRows];
   if (seals && base >= span.first && s.rows.type == ScalarType::kF16) {
     const uint16_t* from =
-        static_cast<const uint16_t*>(s.rows.data) + pass_index(view, span, first, head, channel);
-    const int64_t step = int64_t{kColumnStep} * shape.kv_heads * shape.head_dim;
+        static_cast<const uint16_t*>(s.rows.data) + s.pass_index(span, first, head, channel);
+    const int64_t step = int64_t{kColumnStep} * s.row_values;
 #pragma unroll
     for (int i = 0; i < kColumnRows; ++i)
       x[i] = __ldg(reinterpret_cast<const uint2*>(from + i * step));
@@ -106,7 +111,7 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
     for (int i = 0; i < kColumnRows; ++i) {
       const int32_t t = first + i * kColumnStep;
       x[i] = {0, 0};
-      if (t >= begin && t < end) x[i] = load_four(view, s.rows, span, head, t, channel);
+      if (t >= begin && t < end) x[i] = load_four(s, span, head, t, channel);
     }
   }
   if (non_finite != nullptr) {
@@ -134,7 +139,6 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
     low[0] = Extremes::merge(low[0], x[i].x), low[1] = Extremes::merge(low[1], x[i].y);
     high[0] = Extremes::greater(high[0], x[i].x), high[1] = Extremes::greater(high[1], x[i].y);
   }
-  typename Codec::Group group[4];
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
     high[c] ^= Extremes::kFlip;
@@ -143,15 +147,31 @@ __device__ inline void append_columns(const AppendSide<Codec>& s, const PassSpan
       low[c] = Extremes::merge(low[c], __shfl_xor_sync(~0u, low[c], off));
       high[c] = Extremes::merge(high[c], __shfl_xor_sync(~0u, high[c], off));
     }
+  }
+  if (log > 0) {
+    __shared__ uint4 extremes[kAppendThreads / 32][kColumnLanes];
+    const int own = static_cast<int>(threadIdx.x) / 32;
+    if (lane < kColumnLanes) extremes[own][lane] = {low[0], low[1], high[0], high[1]};
+    // The warps of a group get here together; others of the block may have ended.
+    __syncthreads();
+    for (int i = 0; i < 1 << log; ++i) {
+      const uint4 e = extremes[own - part + i][lane % kColumnLanes];
+      low[0] = Extremes::merge(low[0], e.x), low[1] = Extremes::merge(low[1], e.y);
+      high[0] = Extremes::merge(high[0], e.z), high[1] = Extremes::merge(high[1], e.w);
+    }
+  }
+  typename Codec::Group group[4];
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
     group[2 * c] = s.codec.group(__byte_perm(low[c], high[c], 0x5410), head);
     group[2 * c + 1] = s.codec.group(__byte_perm(low[c], high[c], 0x7632), head);
   }
 
   page = page * shape.kv_heads + head;
-  if (lane / kColumnLanes == 0)
+  const int shift = 5 + log;
+  if (part == 0 && lane < kColumnLanes)
     store_meta4(view,
-                (page * (shape.page_tokens / kColumnTokens) + in / kColumnTokens) * shape.head_dim +
-                    channel,
+                (page * (shape.page_tokens >> shift) + (in >> shift)) * shape.head_dim + channel,
                 group);
   const int64_t row_bytes = format.row_bytes(shape.head_dim), step = kColumnStep * row_bytes;
   std::byte* const to = view.codes +

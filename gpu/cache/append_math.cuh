@@ -51,7 +51,10 @@ __device__ inline bool f16_finite(uint16_t bits) { return (bits & 0x7C00u) != 0x
 
 // The greatest magnitudes of pairs of values; a NaN wins.
 __device__ inline uint32_t max_magnitudes(uint32_t seen, uint32_t pair) {
-  return as_word(__hmax2_nan(as_half2(seen), __habs2(as_half2(pair))));
+  uint32_t magnitude;
+  asm("abs.f16x2 %0, %1;" : "=r"(magnitude) : "r"(pair));
+  asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(seen) : "r"(magnitude));
+  return seen;
 }
 __device__ inline uint32_t max_magnitudes(uint32_t seen, const Eight& x) {
 #pragma unroll
@@ -81,8 +84,13 @@ __device__ inline uint32_t min_pair(uint32_t a, uint32_t b) {
 
 template <bool kSkipNan>
 __device__ inline uint32_t max_pair(uint32_t a, uint32_t b) {
-  return as_word(kSkipNan ? __hmax2(as_half2(a), as_half2(b))
-                          : __hmax2_nan(as_half2(a), as_half2(b)));
+  uint32_t r;
+  if constexpr (kSkipNan) {
+    asm("max.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  } else {
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  }
+  return r;
 }
 
 // Least and greatest of values in binary16: the low half holds min x, the high half min -x, so that
@@ -152,12 +160,6 @@ __device__ inline float round_half(float x) { return __half2float(__float2half_r
 // complement.
 __device__ inline uint32_t nearest_bits(float x) {
   return __float_as_uint(__fadd_rn(x, 0x1.8p+23f));
-}
-
-// Two codes of a pair of values, the first in the low half, of `bits` bits each; `mask` has them
-// set in both halves.
-__device__ inline uint32_t code_pair(uint32_t a, uint32_t b, uint32_t mask) {
-  return __byte_perm(a, b, 0x5410) & mask;
 }
 
 // Both halves as signed integers.

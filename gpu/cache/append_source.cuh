@@ -29,6 +29,9 @@ struct AppendSide {
   FastDiv tiles;        // along tokens
   FastDiv wide_lanes;   // of a row, 32 channels each
   FastDiv group_wide;
+  FastDiv unit;  // of the rule
+  FastDiv ring_rows;
+  int32_t row_values;  // of a row of the pass
 
   AppendSide(const Codec& codec_in, const SideView& view_in, const PassRows& rows_in, int side_in)
       : codec(codec_in),
@@ -41,7 +44,28 @@ struct AppendSide {
         group_lanes(view.format.group < 8 ? 1 : view.format.group / 8),
         tiles(token_tiles(view.shape)),
         wide_lanes(view.shape.head_dim < 32 ? 1 : view.shape.head_dim / 32),
-        group_wide(view.format.group < 32 ? 1 : view.format.group / 32) {}
+        group_wide(view.format.group < 32 ? 1 : view.format.group / 32),
+        unit(view.format.rule.unit),
+        ring_rows(view.format.rule.ring_rows() == 0 ? 1 : view.format.rule.ring_rows()),
+        row_values(view.shape.kv_heads * view.shape.head_dim) {}
+
+  // Index in the pass of a value of a token that it brought.
+  __device__ int64_t pass_index(const PassSpan& span, int32_t token, int head, int channel) const {
+    const int32_t row = span.row + (token - span.first);
+    return int64_t{row} * row_values + (head * view.shape.head_dim + channel);
+  }
+  // A row that the ring holds.
+  __device__ const uint16_t* ring_row(int slot, int head, int32_t token) const {
+    const int32_t in = ring_rows.remainder(token, ring_rows.quotient(token));
+    const int64_t of = int64_t{slot} * view.shape.kv_heads + head;
+    return view.ring + (of * ring_rows.divisor + in) * view.shape.head_dim;
+  }
+  // SealRule::sealed
+  __device__ int32_t sealed(int32_t length) const {
+    const int32_t window = view.format.rule.window;
+    if (length <= window) return 0;
+    return unit.quotient(length - window) * static_cast<int32_t>(unit.divisor);
+  }
 };
 
 // What a kernel is given: both sides of the layer, and the pass.
@@ -56,9 +80,10 @@ struct AppendPlan {
 // pass are looked through for values that are not finite.
 struct AppendRange {
   int32_t first, sealed, end;
-  __device__ AppendRange(const SealRule& rule, const PassSpan& span, bool look) {
-    first = rule.sealed(span.first);
-    sealed = rule.sealed(span.first + span.count);
+  template <class Codec>
+  __device__ AppendRange(const AppendSide<Codec>& s, const PassSpan& span, bool look) {
+    first = s.sealed(span.first);
+    sealed = s.sealed(span.first + span.count);
     end = look ? span.first + span.count : sealed;
   }
 };

@@ -32,7 +32,7 @@ __device__ inline void append_tokens(const AppendSide<Codec>& s, const PassSpan&
   const SideView& view = s.view;
   const CacheShape& shape = view.shape;
   const SideFormat& format = view.format;
-  const AppendRange range(format.rule, span, non_finite != nullptr);
+  const AppendRange range(s, span, non_finite != nullptr);
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);

@@ -2,8 +2,8 @@
 // channels of one token and head, so that what a group or a row costs is paid once for them.
 #pragma once
 
+#include "gpu/cache/append_channels.cuh"
 #include "gpu/cache/append_pack.cuh"
-#include "gpu/cache/append_source.cuh"
 
 namespace kvx::gpu {
 
@@ -19,34 +19,19 @@ inline int64_t wide_warps(const CacheShape& shape, int64_t tokens) {
   return (tokens + at_once - 1) / at_once * shape.kv_heads;
 }
 
-// Statistics of all `lanes` lanes of a group, of which this is number `lane`, in each of them.
-template <class Codec>
-__device__ inline typename Codec::Stats merge_group(const Codec& codec,
-                                                    const typename Codec::Stats& own, int lane,
-                                                    int lanes) {
-  const int leader = static_cast<int>(threadIdx.x) % 32 - lane;
-  typename Codec::Stats all = own;
-  for (int i = 1; i < lanes; ++i) {
-    const int other = lane + i < lanes ? lane + i : lane + i - lanes;
-    all = codec.merge(all, map_words(own, [&](uint32_t w) {
-                        return __shfl_sync(~0u, w, (leader + other) & 31);
-                      }));
-  }
-  return all;
-}
-
 // 32 channels of a pass row or of an exact row.
-__device__ inline void load_wide(const SideView& view, const PassRows& rows, const PassSpan& span,
-                                 int head, int32_t token, int channel, Eight (&x)[kWide]) {
+template <class Codec>
+__device__ inline void load_wide(const AppendSide<Codec>& s, const PassSpan& span, int head,
+                                 int32_t token, int channel, Eight (&x)[kWide]) {
   const bool older = token < span.first;
-  const int64_t at = pass_index(view, span, token, head, channel);
-  if (rows.type == ScalarType::kF16 || older) {
-    const uint16_t* const from = older ? view.exact_row(span.slot, head, token) + channel
-                                       : static_cast<const uint16_t*>(rows.data) + at;
+  const int64_t at = s.pass_index(span, token, head, channel);
+  if (s.rows.type == ScalarType::kF16 || older) {
+    const uint16_t* const from = older ? s.ring_row(span.slot, head, token) + channel
+                                       : static_cast<const uint16_t*>(s.rows.data) + at;
 #pragma unroll
     for (int i = 0; i < kWide; ++i) x[i] = load_halves(from + 8 * i);
   } else {
-    const float* const from = static_cast<const float*>(rows.data) + at;
+    const float* const from = static_cast<const float*>(s.rows.data) + at;
 #pragma unroll
     for (int i = 0; i < kWide; ++i) x[i] = load_rounded(from + 8 * i);
   }
@@ -66,7 +51,7 @@ __device__ inline void append_wide(const AppendSide<Codec>& s, const PassSpan& s
   const SideView& view = s.view;
   const CacheShape& shape = view.shape;
   const SideFormat& format = view.format;
-  const AppendRange range(format.rule, span, non_finite != nullptr);
+  const AppendRange range(s, span, non_finite != nullptr);
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
@@ -85,7 +70,7 @@ __device__ inline void append_wide(const AppendSide<Codec>& s, const PassSpan& s
   int64_t page = 0;
   const int number = s.page_tokens.quotient(token);
   if (sealed) page = view.pages[int64_t{span.slot} * view.pages_per_slot + number];
-  if (wanted) load_wide(view, s.rows, span, head, token, channel, x);
+  if (wanted) load_wide(s, span, head, token, channel, x);
   if (non_finite != nullptr) {
     uint32_t seen = 0;
 #pragma unroll
@@ -98,15 +83,15 @@ __device__ inline void append_wide(const AppendSide<Codec>& s, const PassSpan& s
 
   const int group_index = s.group_wide.quotient(part);  // in the row
   const int group_lane = s.group_wide.remainder(part, group_index);
-  typename Codec::Stats stats{};
+  typename Codec::Stats stats[1] = {};
   if (format.scale_bytes != 0) {
-    stats = s.codec.template stats<kWide>(x);
-    if constexpr (requires { s.codec.merge(stats, stats); })
-      stats = merge_group(s.codec, stats, group_lane, static_cast<int>(s.group_wide.divisor));
+    stats[0] = s.codec.template stats<kWide>(x);
+    if constexpr (!Codec::kAlwaysWide)
+      merge_lanes(s.codec, stats, group_lane, static_cast<int>(s.group_wide.divisor));
   }
   if (!sealed) return;
 
-  const typename Codec::Group group = s.codec.group(stats, head);
+  const typename Codec::Group group = s.codec.group(stats[0], head);
   const int64_t at =
       (page * shape.kv_heads + head) * shape.page_tokens + s.page_tokens.remainder(token, number);
   if (group_lane == 0)

@@ -63,6 +63,10 @@ inline const SchemeCase kSchemeCases[] = {
     {"ggml:q5_0", 96},
     {"ggml:q4_1", 160},
     {"ggml:q4_0", 128},
+    {"int:k3v5,g32,sym", 64},
+    {"int:k6v7", 96},
+    {"int:k8v4,kaxis=channel,vaxis=channel,g64,sym", 64},
+    {"int:k2v4,kaxis=channel,g128", 128},
 };
 
 inline std::string name_of(const SchemeCase& c) {
