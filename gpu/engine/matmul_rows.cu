@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "gpu/common/check.h"
+#include "gpu/common/successor.cuh"
 #include "gpu/engine/matmul_device.cuh"
 
 namespace kvx::gpu {
@@ -95,6 +96,8 @@ __global__ void __launch_bounds__(max_warps(kRows) * 32, kRows < 4 ? 2 : 1)
       for (int c = 0; c < kColumns; ++c)
         load_weights(ring[u][c], column[c] + (first + u) * p.n, kw < blocks);
   }
+  wait_for_predecessors();
+  let_successor_begin();
   int buffer = 0;
   stage(kw, 0, 0);
 
@@ -181,9 +184,12 @@ void launch(const Product& p, int processors, cudaStream_t stream) {
         "shared memory of a matrix product");
   const dim3 grid(static_cast<unsigned>(ceil_div(column_tiles, column_warps)),
                   static_cast<unsigned>(ceil_div(p.m, kRows)));
-  kernel<<<grid, static_cast<unsigned>(32 * warps), static_cast<size_t>(bytes), stream>>>(p,
-                                                                                          k_warps);
-  check_launch("few_rows_kernel");
+  launch_successor("few_rows_kernel", kernel,
+                   {.grid = grid,
+                    .block = dim3(static_cast<unsigned>(32 * warps)),
+                    .shared_bytes = static_cast<size_t>(bytes),
+                    .stream = stream},
+                   p, k_warps);
 }
 
 template <WeightType kType>

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "gpu/common/check.h"
+#include "gpu/common/successor.cuh"
 #include "gpu/engine/matmul_device.cuh"
 
 namespace kvx::gpu {
@@ -62,6 +63,8 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
   for (int v = warp; v < here / kWidth; v += warps)
     copy_async(ws + v * 32 + lane, column + int64_t{v} * p.n, 16);
   if (cluster > 1) cg::this_cluster().barrier_arrive();
+  wait_for_predecessors();
+  let_successor_begin();
 
   // What lies behind column k reads as zero.
   for (int row = 0; row < rows; ++row) {
@@ -166,20 +169,14 @@ void launch(const Product& p, const StagedPlan& plan, cudaStream_t stream) {
     return true;
   }();
   static_cast<void>(ready);
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = static_cast<unsigned>(plan.cluster);
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(ceil_div(p.n, kColumns) * plan.cluster),
-                        static_cast<unsigned>(ceil_div(p.m, kRows * plan.row_warps)));
-  config.blockDim = dim3(static_cast<unsigned>(threads_of(plan)));
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes(plan, p.k, kType));
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, p, plan.k_warps, plan.row_warps, plan.cluster),
-        "staged_kernel");
+  launch_successor("staged_kernel", kernel,
+                   {.grid = dim3(static_cast<unsigned>(ceil_div(p.n, kColumns) * plan.cluster),
+                                 static_cast<unsigned>(ceil_div(p.m, kRows * plan.row_warps))),
+                    .block = dim3(static_cast<unsigned>(threads_of(plan))),
+                    .shared_bytes = static_cast<size_t>(shared_bytes(plan, p.k, kType)),
+                    .stream = stream,
+                    .cluster = static_cast<unsigned>(plan.cluster)},
+                   p, plan.k_warps, plan.row_warps, plan.cluster);
 }
 
 template <WeightType kType>
