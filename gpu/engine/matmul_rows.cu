@@ -33,6 +33,14 @@ __device__ inline void load_weights(uint4& v, const uint4* from, bool wanted) {
       : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
       : "l"(from), "r"(static_cast<int>(wanted)));
 }
+// The same before wait_for_predecessors(): the assembler moves an .nc behind it.
+__device__ inline void load_first_weights(uint4& v, const uint4* from, bool wanted) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.s32 p, %5, 0;\n"
+      "@p ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
+      : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+      : "l"(from), "r"(static_cast<int>(wanted)));
+}
 
 // Warps of a thread block at most: registers run out.
 constexpr int max_warps(int rows) { return rows < kFewRows ? 14 : 8; }
@@ -94,7 +102,7 @@ __global__ void __launch_bounds__(max_warps(kRows) * 32, kRows < 4 ? 2 : 1)
     for (int u = 0; u < kAhead; ++u)
 #pragma unroll
       for (int c = 0; c < kColumns; ++c)
-        load_weights(ring[u][c], column[c] + (first + u) * p.n, kw < blocks);
+        load_first_weights(ring[u][c], column[c] + (first + u) * p.n, kw < blocks);
   }
   wait_for_predecessors();
   let_successor_begin();

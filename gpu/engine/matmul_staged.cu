@@ -29,6 +29,18 @@ __device__ inline void copy_async(void* to, const void* from, int bytes) {
                : "memory");
 }
 
+// Steps of the barrier of a cluster, in every thread. The first arrival only says that the thread
+// block has begun.
+__device__ inline void say_begun() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ inline void publish() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ inline void wait_for_cluster() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 // Columns of x and W that a thread block holds.
 __host__ __device__ inline int held_terms(int k, int k_warps) {
   return min(k_warps * kDotBlock, round_up(k, kWeightPad));
@@ -58,11 +70,11 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
   float* const xs = reinterpret_cast<float*>(ws + held / kWidth * 32);  // [rows][held]
   float* const parts = xs + rows * held;                                // [blocks][rows][32]
 
+  if (cluster > 1) say_begun();
   const uint4* const column = p.w + int64_t{first / kWidth} * p.n + min(column0 + lane, p.n - 1);
 #pragma unroll 8
   for (int v = warp; v < here / kWidth; v += warps)
     copy_async(ws + v * 32 + lane, column + int64_t{v} * p.n, 16);
-  if (cluster > 1) cg::this_cluster().barrier_arrive();
   wait_for_predecessors();
   let_successor_begin();
 
@@ -93,7 +105,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
   __syncthreads();
   float* all_parts = parts;  // of the first thread block, which has begun
   if (cluster > 1) {
-    cg::this_cluster().barrier_wait();
+    wait_for_cluster();
     all_parts = cg::this_cluster().map_shared_rank(parts, 0);
   }
 
@@ -129,7 +141,8 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
       all_parts[(block * rows + rw * kRows + r) * kColumns + lane] = acc[r];
   }
   if (cluster > 1) {
-    cg::this_cluster().sync();
+    publish();
+    wait_for_cluster();
   } else {
     __syncthreads();
   }
