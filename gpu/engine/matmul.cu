@@ -31,20 +31,23 @@ constexpr TileChoice kTiles[] = {{TileSize::k16x128, 16, 128, 2, 4, 0.75},
                                  {TileSize::k64x64, 64, 64, 4, 5, 0.80},
                                  {TileSize::k128x128, 128, 128, 8, 2, 0.95}};
 
-// Rows of x at most that launch_staged is considered for.
-constexpr int64_t kStagedRows = 64;
 // With so few rows tiles take longer than cycles() says.
 constexpr double kFewTiles = 1.25;
 
-// Estimated cycles of launch_few_rows: memory at its best, and the way to it.
-double few_rows_cycles(int64_t m, const DeviceWeights& w) {
-  const double memory =
-      static_cast<double>(w.n() * w.k() * element_bytes(w.type())) / (13.0 * processors());
-  if (m <= 4) return std::max(13000.0, 8000.0 + memory);
-  // Warps wait for the one with the longest block.
-  const double used =
-      static_cast<double>(w.k()) / static_cast<double>(ceil_div(w.k(), kDotBlock) * kDotBlock);
-  return std::max(22000.0, 9000.0 + 1.15 * memory / used);
+// Estimated cycles of launch_few_rows with up to four rows: memory at its best, and the way to it.
+double few_rows_cycles(const DeviceWeights& w) {
+  const double bytes = static_cast<double>(w.n() * w.k() * element_bytes(w.type()));
+  return std::max(13000.0, 8000.0 + bytes / (13.0 * processors()));
+}
+
+// Whether W is small enough for launch_staged with m rows, as measured: larger ones are bound by
+// shared memory there.
+bool is_small(int64_t m, int64_t n, int64_t k) {
+  constexpr int64_t kMi = int64_t{1} << 20;
+  const int64_t size = n * k;
+  if (m == 1) return size <= 10 * kMi;
+  if (m <= kFewRows) return size <= 5 * kMi;
+  return m <= 64 && size <= 2 * kMi && m * size <= 64 * kMi;
 }
 
 // Estimated cycles of the busiest multiprocessor.
@@ -87,9 +90,13 @@ void matmul(const MatmulArgs& args, cudaStream_t stream) {
                      static_cast<int>(w.n()),
                      static_cast<int>(w.k())};
   StagedPlan staged;
-  if (args.m <= kStagedRows) staged = plan_staged(args.m, w.n(), w.k(), w.type(), processors());
+  bool may_stage = is_small(args.m, w.n(), w.k());
+  if (may_stage) {
+    staged = plan_staged(args.m, w.n(), w.k(), w.type(), processors());
+    may_stage = staged_fits(staged, w.k(), w.type());
+  }
   if (args.m <= kFewRows) {
-    if (staged.cycles < few_rows_cycles(args.m, w))
+    if (may_stage && (args.m > 4 || staged.cycles < few_rows_cycles(w)))
       return launch_staged(p, w.type(), staged, stream);
     return launch_few_rows(p, w.type(), processors(), stream);
   }
@@ -107,7 +114,7 @@ void matmul(const MatmulArgs& args, cudaStream_t stream) {
       best = cost, size = tile.size, apart = split;
     }
   }
-  if (args.m <= kStagedRows && staged.cycles < kFewTiles * best)
+  if (may_stage && staged.cycles < kFewTiles * best)
     return launch_staged(p, w.type(), staged, stream);
   launch_tiles(p, w.type(), size, apart, stream);
   if (apart) launch_combine(p, stream);
