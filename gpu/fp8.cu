@@ -17,13 +17,15 @@ enum class ScaleOf : uint8_t { kOne, kStatic, kToken };
 struct Fp8Codec {
   using Extremes = MinMax<false>;
   using Stats = uint32_t;
+  static constexpr bool kAlwaysWide = false;
   static constexpr bool kAnyGroup = false;
   static constexpr bool kAlongTokens = false;
   using Meta = float;
   struct Group {
     uint32_t scale = 0, zero = 0;
-    Divisor by;           // of a static scale
-    float factor = 1.0f;  // of a token's; 0: the row holds a value that is not finite
+    Divisor by;                   // of a static scale
+    float factor = 1.0f;          // of any other
+    uint32_t mask = 0x00FF00FFu;  // 0: the row holds a value that is not finite
   };
 
   __nv_fp8_interpretation_t type = __NV_E4M3;
@@ -43,7 +45,10 @@ struct Fp8Codec {
     return fl16(__fmul_rn(__half2float(value), s));
   }
 
-  __device__ Stats stats(const Eight& x, int) const { return Extremes::of(x); }
+  template <int kCount>
+  __device__ Stats stats(const Eight* x) const {
+    return Extremes::of<kCount>(x);
+  }
   __device__ Stats merge(Stats a, Stats b) const { return Extremes::merge(a, b); }
   __device__ Group group(Stats stats, int head) const {
     Group g;
@@ -51,7 +56,7 @@ struct Fp8Codec {
       g.by = Divisor::of(table[head * table_stride]);
     } else if (scale == ScaleOf::kToken && !Extremes::finite(stats)) {
       g.scale = 0x7FC00000u;
-      g.factor = 0.0f;
+      g.mask = 0u;
     } else if (scale == ScaleOf::kToken) {
       const float s = fmaxf(largest.quotient(Extremes::magnitude(stats)), 1e-6f);
       g.scale = __float_as_uint(s);
@@ -60,17 +65,33 @@ struct Fp8Codec {
     return g;
   }
   // The number that is rounded to the format.
+  template <bool kStatic>
   __device__ float scaled(float x, const Group& g) const {
-    if (scale == ScaleOf::kToken) return g.factor == 0.0f ? 0.0f : __fmul_rn(x, g.factor);
-    if (scale == ScaleOf::kOne) return x;
+    if constexpr (!kStatic) return __fmul_rn(x, g.factor);
     if (!ordinary || !is_finite(x)) return __fdiv_rn(x, g.by.d);
     return copysignf(g.by.long_quotient(x), x);  // scales are above 0; the remainder of -0 is +0
   }
   // Saturation and NaN are the page's: satfinite of the PTX instruction.
-  __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
-    const float2 values = {scaled(low_half(pair), low), scaled(high_half(pair), high)};
-    const uint32_t two = __nv_cvt_float2_to_fp8x2(values, __NV_SATFINITE, type);
-    return __byte_perm(two, 0, 0x4140);
+  template <bool kStatic, __nv_fp8_interpretation_t kType>
+  __device__ uint32_t encode_as(uint32_t pair, const Group& g) const {
+    const float2 values = {scaled<kStatic>(low_half(pair), g), scaled<kStatic>(high_half(pair), g)};
+    const uint32_t two = __nv_cvt_float2_to_fp8x2(values, __NV_SATFINITE, kType);
+    return __byte_perm(two, 0, 0x4140) & g.mask;
+  }
+  // The kind of scale and the format are chosen once for all values.
+  template <int kCount>
+  __device__ void encode(const Eight* x, const Group& g, uint32_t (*pair)[4]) const {
+    const auto all = [&](auto one) {
+#pragma unroll
+      for (int i = 0; i < 4 * kCount; ++i) pair[i / 4][i % 4] = one(x[i / 4].word[i % 4]);
+    };
+    const bool fixed = scale == ScaleOf::kStatic;
+    if (type == __NV_E4M3) {
+      if (fixed) return all([&](uint32_t w) { return encode_as<true, __NV_E4M3>(w, g); });
+      return all([&](uint32_t w) { return encode_as<false, __NV_E4M3>(w, g); });
+    }
+    if (fixed) return all([&](uint32_t w) { return encode_as<true, __NV_E5M2>(w, g); });
+    return all([&](uint32_t w) { return encode_as<false, __NV_E5M2>(w, g); });
   }
 };
 

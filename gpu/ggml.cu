@@ -19,28 +19,25 @@ enum class Kind : uint8_t {
 
 struct GgmlCodec {
   using Extremes = MinMax<false>;
-  static constexpr bool kAnyGroup = false;
-  static constexpr bool kAlongTokens = false;
+  static constexpr bool kAlwaysWide = true;
   struct Meta {
     float d, m;
   };
-  // kSigned: `values` is |x| << 6 | (31 - index) << 1 | sign, of which the greatest is the first of
-  // the greatest. Otherwise Extremes, and `zero` is the same key of the zeros, + 64; 0: no zero
-  // seen.
   struct Stats {
-    uint32_t values = 0, zero = 0;
+    uint32_t values;  // Extremes
+    uint16_t first;   // kSigned: the first of the greatest magnitudes; kMinimum: the minimum
   };
   struct Group {
     uint32_t scale, zero;
     float id, m;
-    bool finite;
+    uint32_t mask;  // of a pair of codes; 0: the block holds a value that is not finite
   };
 
   Kind kind = Kind::kMagnitude;
   uint32_t sign = 0;   // of a code in two's complement
   int32_t middle = 0;  // what is subtracted from a code
   float half = 0.0f;   // what rounds: h + .5 or .5
-  uint32_t top = 0;    // Q
+  uint32_t top = 0;    // Q, as a pair of integers
   Divisor range;       // |d| = range of values / this
 
   __device__ Meta meta(const SideView& view, int64_t group, int) const {
@@ -54,73 +51,75 @@ struct GgmlCodec {
     return fl16(__fadd_rn(__fmul_rn(__int2float_rn(q), m.d), m.m));
   }
 
-  __device__ static uint32_t key(uint16_t x, int index) {
-    return (x & 0x7FFFu) << 6 | static_cast<uint32_t>(kBlock - 1 - index) << 1 | x >> 15;
+  // The first of 32 values that has this magnitude.
+  __device__ static uint16_t first_of(const Eight* x, uint32_t magnitude) {
+    uint32_t found = 0;
+#pragma unroll
+    for (int i = kBlock - 1; i >= 0; --i) {
+      const uint32_t bits = x[i / 8].bits(i % 8);
+      if ((bits & 0x7FFFu) == magnitude) found = bits;
+    }
+    return static_cast<uint16_t>(found);
   }
-  __device__ Stats stats(const Eight& x, int first) const {
-    Stats s;
-    if (kind == Kind::kSigned) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) s.values = max(s.values, key(x.bits(i), first + i));
-      return s;
-    }
-    s.values = Extremes::of(x);
-    // The sign of the first zero matters only where zero is the minimum.
-    if (kind == Kind::kMinimum && (Extremes::min_bits(s.values) & 0x7FFFu) == 0) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i)
-        if ((x.bits(i) & 0x7FFFu) == 0) s.zero = max(s.zero, 64u + key(x.bits(i), first + i));
-    }
+  template <int kCount>
+  __device__ Stats stats(const Eight* x) const {
+    static_assert(8 * kCount == kBlock);
+    Stats s{Extremes::of<kCount>(x), 0};
+    const uint32_t least = s.values & 0xFFFFu, most = s.values >> 16 ^ 0x8000u;
+    const uint32_t low = least & 0x7FFFu, high = most & 0x7FFFu;
+    s.first = static_cast<uint16_t>(kind == Kind::kSigned && high > low ? most : least);
+    // Only values that differ in their sign alone need a look at which comes first.
+    const bool equal = kind == Kind::kSigned ? low == high : low == 0;
+    if (equal && kind != Kind::kMagnitude) s.first = first_of(x, low);
     return s;
   }
-  __device__ Stats merge(const Stats& a, const Stats& b) const {
-    return {kind == Kind::kSigned ? max(a.values, b.values) : Extremes::merge(a.values, b.values),
-            max(a.zero, b.zero)};
-  }
   __device__ Group group(const Stats& stats, int) const {
+    if (!Extremes::finite(stats.values)) return {0x7E00u, 0u, 0.0f, 0.0f, 0u};
     float d, m = 0.0f;
-    bool finite;
     if (kind == Kind::kSigned) {
-      const auto x = static_cast<uint16_t>((stats.values & 1u) << 15 | stats.values >> 6);
-      finite = f16_finite(x);
-      d = __fmul_rn(f16_decode(x), -range.r);  // a power of two
+      d = __fmul_rn(f16_decode(stats.first), -range.r);  // a power of two
+      // All zeros: -0, whatever their signs.
+      if (d == 0.0f) d = -0.0f;
+    } else if (kind == Kind::kMagnitude) {
+      d = range.quotient(Extremes::magnitude(stats.values));
     } else {
-      finite = Extremes::finite(stats.values);
-      if (kind == Kind::kMagnitude) {
-        d = range.quotient(Extremes::magnitude(stats.values));
-      } else {
-        m = Extremes::min(stats.values);
-        if (m == 0.0f) m = (stats.zero & 1u) != 0 ? -0.0f : 0.0f;
-        // The greatest of zeros is the first one too: all zeros give +0.
-        const float most = Extremes::max(stats.values);
-        d = most == m ? 0.0f : range.quotient(__fsub_rn(most, m));
+      m = f16_decode(stats.first);
+      // The greatest of zeros is the first one too: all zeros give +0.
+      const float most = Extremes::max(stats.values);
+      d = most == m ? 0.0f : range.quotient(__fsub_rn(most, m));
+    }
+    return {f16_encode(d), f16_encode(m), d == 0.0f ? 0.0f : __frcp_rn(d), m, 0x00FF00FFu};
+  }
+  template <int kCount>
+  __device__ void encode(const Eight* x, const Group& g, uint32_t (*pair)[4]) const {
+    const auto all = [&](auto code) {
+#pragma unroll
+      for (int i = 0; i < 4 * kCount; ++i) {
+        const uint32_t w = x[i / 4].word[i % 4];
+        pair[i / 4][i % 4] = __byte_perm(code(low_half(w)), code(high_half(w)), 0x5410);
       }
-    }
-    if (!finite) return {0x7E00u, 0u, 0.0f, 0.0f, false};
-    // All zeros: -0, whatever their signs.
-    if (kind == Kind::kSigned && d == 0.0f) d = -0.0f;
-    return {f16_encode(d), f16_encode(m), d == 0.0f ? 0.0f : __frcp_rn(d), m, true};
-  }
-  __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
-    return code_pair(code(low_half(pair), low), code(high_half(pair), high), 0x00FF00FFu);
-  }
-  __device__ uint32_t code(float x, const Group& g) const {
-    if (!g.finite) return 0;
-    // Halves away from zero: the greatest number below .5 takes all that reach .5 to the next
-    // integer and no other.
+    };
     if (kind == Kind::kMagnitude) {
-      const float v = __fmul_rn(x, g.id);
-      return static_cast<uint32_t>(__float2int_rz(__fadd_rn(v, copysignf(0x1.fffffep-2f, v))));
+      // Halves away from zero: the greatest number below .5 takes all that reach .5 to the next
+      // integer and no other.
+      all([&](float x) {
+        const float v = __fmul_rn(x, g.id);
+        return static_cast<uint32_t>(__float2int_rz(__fadd_rn(v, copysignf(0x1.fffffep-2f, v))));
+      });
+    } else {
+      // Of numbers from 0 to 2^23 the sum's low bits are the whole part.
+      all([&](float x) {
+        const float v = __fadd_rn(__fmul_rn(__fsub_rn(x, g.m), g.id), half);
+        return __float_as_uint(__fadd_rz(v, 0x1p+23f));
+      });
     }
-    const float from = kind == Kind::kMinimum ? __fsub_rn(x, g.m) : x;
-    return min(__float2uint_rz(__fadd_rn(__fmul_rn(from, g.id), half)), top);
+#pragma unroll
+    for (int i = 0; i < 4 * kCount; ++i) {
+      uint32_t& p = pair[i / 4][i % 4];
+      p = (kind == Kind::kMagnitude ? p : __vminu2(p, top)) & g.mask;
+    }
   }
 };
-
-template <class F>
-__device__ GgmlCodec::Stats map_words(const GgmlCodec::Stats& stats, F f) {
-  return {f(stats.values), f(stats.zero)};
-}
 
 struct Format {
   std::string_view name;
@@ -175,7 +174,7 @@ std::unique_ptr<SchemeKernels> make_ggml(const Descriptor& descriptor, const Cac
              .sign = f.kind == Kind::kMagnitude ? 128u : 0u,
              .middle = minimum ? 0 : middle,
              .half = minimum ? 0.5f : static_cast<float>(middle) + 0.5f,
-             .top = (1u << f.bits) - 1u,
+             .top = ((1u << f.bits) - 1u) * 0x10001u,
              .range = {range, 1.0f / range}};
   const int qh = f.bits == 5 ? 4 : 0;
   s.packing.metadata = blocks;

@@ -8,6 +8,7 @@ namespace {
 struct IntCodec {
   using Extremes = MinMax<false>;
   using Stats = uint32_t;
+  static constexpr bool kAlwaysWide = false;
   static constexpr bool kAnyGroup = true;
   static constexpr bool kAlongTokens = true;
   struct Meta {
@@ -15,15 +16,16 @@ struct IntCodec {
   };
   struct Group {
     uint32_t scale, zero;
-    Divisor by;  // s; {0, 0}: the group holds a value that is not finite
-    float z, least;
+    Divisor by;  // s
+    float z;
+    uint32_t mask;  // of a pair of codes; 0: the group holds a value that is not finite
   };
 
   bool symmetric = false;
-  uint32_t mask = 0;  // of a pair of codes
-  uint32_t sign = 0;  // of a code in two's complement; 0: codes have none
-  float least = 0.0f;
-  Divisor top;  // Q
+  uint32_t mask = 0;             // of a pair of codes
+  uint32_t least = 0, most = 0;  // codes, as pairs of integers
+  uint32_t sign = 0;             // of a code in two's complement; 0: codes have none
+  Divisor top;                   // Q
 
   __device__ Meta meta(const SideView& view, int64_t group, int) const {
     const uint16_t s = reinterpret_cast<const uint16_t*>(view.scale)[group];
@@ -37,23 +39,27 @@ struct IntCodec {
   }
 
   __device__ Stats stats(uint16_t x) const { return Extremes::of(x); }
-  __device__ Stats stats(const Eight& x, int) const { return Extremes::of(x); }
+  template <int kCount>
+  __device__ Stats stats(const Eight* x) const {
+    return Extremes::of<kCount>(x);
+  }
   __device__ Stats merge(Stats a, Stats b) const { return Extremes::merge(a, b); }
   __device__ Group group(Stats stats, int) const {
-    if (!Extremes::finite(stats)) return {0x7E00u, 0u, {0.0f, 0.0f}, 0.0f, 0.0f};
+    if (!Extremes::finite(stats)) return {0x7E00u, 0u, {}, 0.0f, 0u};
     const float min_x = Extremes::min(stats);
     const float range = symmetric ? Extremes::magnitude(stats) : Extremes::max(stats) - min_x;
     const uint16_t s = f16_encode(top.quotient(fmaxf(range, 1e-5f)));
     const float z = symmetric ? 0.0f : 0.0f - min_x;
-    return {s, f16_encode(z), Divisor::of(f16_decode(s)), z, least};
+    return {s, f16_encode(z), Divisor::of(f16_decode(s)), z, mask};
   }
   __device__ uint32_t encode(uint32_t pair, const Group& low, const Group& high) const {
-    return code_pair(code(low_half(pair), low), code(high_half(pair), high), mask);
+    const uint32_t codes =
+        __byte_perm(code(low_half(pair), low), code(high_half(pair), high), 0x5410);
+    return clamp_pair(codes, least, most) & __byte_perm(low.mask, high.mask, 0x5410);
   }
-  // In a group that holds a value that is not finite every quotient is 0 or NaN, which fmaxf drops.
-  __device__ uint32_t code(float x, const Group& g) const {
-    const float q = g.by.quotient(__fadd_rn(x, g.z));
-    return nearest_bits(fminf(fmaxf(q, g.least), top.d));
+  // Below 2 Q: s is at least 2 / 3 of what it was rounded from.
+  __device__ static uint32_t code(float x, const Group& g) {
+    return nearest_bits(g.by.quotient(__fadd_rn(x, g.z)));
   }
 };
 
@@ -73,12 +79,13 @@ Scheme<IntCodec> side(const Descriptor& descriptor, const std::string& name, int
               .scale_bytes = 2,
               .zero_bytes = symmetric ? 0 : 2,
               .rule = {.unit = along_tokens ? static_cast<int32_t>(g) : 1}};
-  const auto top = static_cast<float>((1 << (symmetric ? bits - 1 : bits)) - 1);
+  const uint32_t q = (1u << (symmetric ? bits - 1 : bits)) - 1u;
   s.codec = {.symmetric = symmetric,
              .mask = ((1u << bits) - 1u) * 0x10001u,
+             .least = symmetric ? 0x10001u * (0x10000u - q & 0xFFFFu) : 0u,
+             .most = 0x10001u * q,
              .sign = symmetric ? 1u << (bits - 1) : 0u,
-             .least = symmetric ? -top : 0.0f,
-             .top = {top, 1.0f / top}};
+             .top = {static_cast<float>(q), 1.0f / static_cast<float>(q)}};
   s.packing = grouped_packing(s.format, dim, false);
   s.nominal_bits = bits;
   return s;

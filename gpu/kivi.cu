@@ -11,6 +11,7 @@ __device__ uint32_t pattern(float x) { return is_nan(x) ? 0x7E00u : f16_encode(x
 struct KiviCodec {
   using Extremes = MinMax<true>;
   using Stats = uint32_t;
+  static constexpr bool kAlwaysWide = false;
   static constexpr bool kAnyGroup = false;
   static constexpr bool kAlongTokens = true;
   struct Meta {
@@ -32,7 +33,10 @@ struct KiviCodec {
     return fl16(__fadd_rn(fl16(__fmul_rn(__uint2float_rn(code), m.s)), m.mn));
   }
 
-  __device__ Stats stats(const Eight& x, int) const { return Extremes::of(x); }
+  template <int kCount>
+  __device__ Stats stats(const Eight* x) const {
+    return Extremes::of<kCount>(x);
+  }
   __device__ Stats merge(Stats a, Stats b) const { return Extremes::merge(a, b); }
   __device__ Group group(Stats stats, int) const {
     const float mn = Extremes::min(stats);

@@ -24,5 +24,5 @@ set_tests_properties(lint.includes lint.sources lint.selftest lint.symbols PROPE
 # The kernels. Without cuobjdump (CUDA toolkit, PyPI's nvidia-cuda-cuobjdump; KVX_CUOBJDUMP) the test is skipped.
 if(KVX_HAVE_CUDA)
   add_test(NAME lint.device_code COMMAND ${KVX_LINT} ${KVX_LINT_DIR}/device_code.py $<TARGET_FILE:kvx_gpu>)
-  set_tests_properties(lint.device_code PROPERTIES LABELS quick SKIP_RETURN_CODE 77)
+  set_tests_properties(lint.device_code PROPERTIES LABELS slow SKIP_RETURN_CODE 77)
 endif()

@@ -79,13 +79,6 @@ __device__ inline void merge_lanes(const Codec& codec, typename Codec::Stats (&s
     stats[i] = map_words(stats[i], [&](uint32_t w) { return __shfl_sync(~0u, w, leader & 31); });
 }
 
-template <class Group>
-__device__ inline void store_meta(const SideView& view, int64_t at, const Group& group) {
-  const SideFormat& f = view.format;
-  if (f.scale_bytes != 0) store_pattern(view.scale, f.scale_bytes, at, group.scale);
-  if (f.zero_bytes != 0) store_pattern(view.zero, f.zero_bytes, at, group.zero);
-}
-
 // Groups of any size: every lane that needs a group walks over all of it.
 template <class Codec>
 __device__ inline typename Codec::Group any_group(const AppendSide<Codec>& s, const PassSpan& span,
@@ -154,7 +147,7 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
   typename Codec::Stats stats[kRowsPerLane] = {};
   if (format.scale_bytes != 0) {
 #pragma unroll
-    for (int i = 0; i < kRowsPerLane; ++i) stats[i] = s.codec.stats(x[i], group_lane * 8);
+    for (int i = 0; i < kRowsPerLane; ++i) stats[i] = s.codec.template stats<1>(&x[i]);
     merge_lanes(s.codec, stats, group_lane, static_cast<int>(s.group_lanes.divisor));
   }
   const int groups = s.group_lanes.quotient(static_cast<int>(s.lanes.divisor));  // of a row
@@ -165,11 +158,10 @@ __device__ inline void append_channels(const AppendSide<Codec>& s, const PassSpa
     if (i > 0) cursor.advance(at.step, shape.page_tokens);
     if (!sealed(at.first + i * at.step)) continue;
     const typename Codec::Group group = s.codec.group(stats[i], at.head);
-    uint32_t pair[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) pair[j] = s.codec.encode(x[i].word[j], group, group);
+    uint32_t pair[1][4];
+    encode_eights<1>(s.codec, &x[i], group, pair);
     const int64_t row = cursor.index(shape, at.head) * shape.page_tokens + cursor.in;
-    pack8(view.codes + row * row_bytes + lane * format.bits, format.bits, pair);
+    pack8(view.codes + row * row_bytes + lane * format.bits, format.bits, pair[0]);
     if (group_lane == 0) store_meta(view, row * groups + group_index, group);
   }
 }

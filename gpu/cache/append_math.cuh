@@ -50,12 +50,12 @@ struct FastDiv {
 __device__ inline bool f16_finite(uint16_t bits) { return (bits & 0x7C00u) != 0x7C00u; }
 
 // The greatest magnitudes of pairs of values; a NaN wins.
+__device__ inline uint32_t max_magnitudes(uint32_t seen, uint32_t pair) {
+  return as_word(__hmax2_nan(as_half2(seen), __habs2(as_half2(pair))));
+}
 __device__ inline uint32_t max_magnitudes(uint32_t seen, const Eight& x) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const uint32_t magnitude = x.word[i] & 0x7FFF7FFFu;
-    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(seen) : "r"(magnitude));
-  }
+  for (int i = 0; i < 4; ++i) seen = max_magnitudes(seen, x.word[i]);
   return seen;
 }
 __device__ inline bool pair_finite(uint32_t pair) {
@@ -79,6 +79,12 @@ __device__ inline uint32_t min_pair(uint32_t a, uint32_t b) {
   return r;
 }
 
+template <bool kSkipNan>
+__device__ inline uint32_t max_pair(uint32_t a, uint32_t b) {
+  return as_word(kSkipNan ? __hmax2(as_half2(a), as_half2(b))
+                          : __hmax2_nan(as_half2(a), as_half2(b)));
+}
+
 // Least and greatest of values in binary16: the low half holds min x, the high half min -x, so that
 // one operation merges two of them, in any order.
 template <bool kSkipNan>
@@ -88,14 +94,17 @@ struct MinMax {
   static constexpr uint32_t kNone = kSkipNan ? 0x7FFF7FFFu : 0x7C007C00u;
 
   __device__ static uint32_t merge(uint32_t a, uint32_t b) { return min_pair<kSkipNan>(a, b); }
+  __device__ static uint32_t greater(uint32_t a, uint32_t b) { return max_pair<kSkipNan>(a, b); }
   __device__ static uint32_t of(uint16_t x) { return x | static_cast<uint32_t>(x ^ 0x8000u) << 16; }
-  __device__ static uint32_t of(const Eight& x) {
-    uint32_t low = x.word[0], high = x.word[0] ^ kFlip;
+  template <int kCount>
+  __device__ static uint32_t of(const Eight* x) {
+    uint32_t low = x->word[0], high = x->word[0];
 #pragma unroll
-    for (int i = 1; i < 4; ++i) {
-      low = merge(low, x.word[i]);
-      high = merge(high, x.word[i] ^ kFlip);
+    for (int i = 1; i < 4 * kCount; ++i) {
+      low = merge(low, x[i / 4].word[i % 4]);
+      high = greater(high, x[i / 4].word[i % 4]);
     }
+    high ^= kFlip;
     return merge(__byte_perm(low, high, 0x5410), __byte_perm(low, high, 0x7632));
   }
   __device__ static uint16_t min_bits(uint32_t m) { return static_cast<uint16_t>(m); }
@@ -151,17 +160,30 @@ __device__ inline uint32_t code_pair(uint32_t a, uint32_t b, uint32_t mask) {
   return __byte_perm(a, b, 0x5410) & mask;
 }
 
+// Both halves as signed integers.
+__device__ inline uint32_t clamp_pair(uint32_t pair, uint32_t least, uint32_t most) {
+  return __vmins2(__vmaxs2(pair, least), most);
+}
+
+// Eight codes of 2 and of 4 bits, in pairs, as a little-endian bit stream.
+__device__ inline uint32_t pack8_of_2(const uint32_t (&pair)[4]) {
+  const uint32_t w = pair[0] + (pair[1] << 4) + (pair[2] << 8) + (pair[3] << 12);
+  return (w | w >> 14) & 0xFFFFu;
+}
+__device__ inline uint32_t pack8_of_4(const uint32_t (&pair)[4]) {
+  const uint32_t low = pair[0] + (pair[1] << 8), high = pair[2] + (pair[3] << 8);
+  return __byte_perm(low | low >> 12, high | high >> 12, 0x5410);
+}
+
 // Eight codes of `bits` bits, in pairs, to `bits` bytes at `to`, little-endian.
 __device__ inline void pack8(std::byte* to, int bits, const uint32_t (&pair)[4]) {
   switch (bits) {
     case 2: {
-      const uint32_t w = pair[0] + (pair[1] << 4) + (pair[2] << 8) + (pair[3] << 12);
-      *reinterpret_cast<uint16_t*>(to) = static_cast<uint16_t>(w | w >> 14);
+      *reinterpret_cast<uint16_t*>(to) = static_cast<uint16_t>(pack8_of_2(pair));
       return;
     }
     case 4: {
-      const uint32_t low = pair[0] + (pair[1] << 8), high = pair[2] + (pair[3] << 8);
-      *reinterpret_cast<uint32_t*>(to) = __byte_perm(low | low >> 12, high | high >> 12, 0x5410);
+      *reinterpret_cast<uint32_t*>(to) = pack8_of_4(pair);
       return;
     }
     case 8: {

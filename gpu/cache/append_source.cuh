@@ -8,7 +8,7 @@
 
 namespace kvx::gpu {
 
-inline constexpr int kAppendThreads = 256;
+inline constexpr int kAppendThreads = 128;
 inline constexpr int kTileChannels = 64;  // of a warp, where groups lie along tokens
 
 KVX_HD inline int token_tiles(const CacheShape& shape) {
@@ -27,6 +27,8 @@ struct AppendSide {
   FastDiv page_tokens;
   FastDiv group_lanes;  // along channels
   FastDiv tiles;        // along tokens
+  FastDiv wide_lanes;   // of a row, 32 channels each
+  FastDiv group_wide;
 
   AppendSide(const Codec& codec_in, const SideView& view_in, const PassRows& rows_in, int side_in)
       : codec(codec_in),
@@ -37,7 +39,9 @@ struct AppendSide {
         heads(view.shape.kv_heads),
         page_tokens(view.shape.page_tokens),
         group_lanes(view.format.group < 8 ? 1 : view.format.group / 8),
-        tiles(token_tiles(view.shape)) {}
+        tiles(token_tiles(view.shape)),
+        wide_lanes(view.shape.head_dim < 32 ? 1 : view.shape.head_dim / 32),
+        group_wide(view.format.group < 32 ? 1 : view.format.group / 32) {}
 };
 
 // Tokens that sealing looks at: [first, sealed) are sealed now, and of [first, end) those of the
@@ -113,14 +117,25 @@ __device__ inline uint16_t load_half(const SideView& view, const PassRows& rows,
                                        : f16_encode(static_cast<const float*>(rows.data)[at]);
 }
 
+// What the key of a value of the pass is.
+__device__ inline int64_t value_index(int side, const SideView& view, int64_t row, int head,
+                                      int channel) {
+  return ((row * 2 + side) * view.shape.kv_heads + head) * view.shape.head_dim + channel;
+}
+
+// Reports the first value of two that is not finite; `at` is the key of the first of them.
+__device__ inline void report_pair(NonFiniteKey* key, int64_t at, uint32_t pair) {
+  if (pair_finite(pair)) return;
+  atomicMin(key, static_cast<NonFiniteKey>(at + (f16_finite(static_cast<uint16_t>(pair)) ? 1 : 0)));
+}
+
 // `which(i)` tells whether value i of eight is not finite; the first such one is reported.
 template <class Which>
 __device__ inline void report_non_finite(NonFiniteKey* key, int side, const SideView& view,
                                          int64_t row, int head, int channel, Which which) {
   for (int i = 0; i < 8; ++i) {
     if (!which(i)) continue;
-    const int64_t at = ((row * 2 + side) * view.shape.kv_heads + head) * view.shape.head_dim;
-    atomicMin(key, static_cast<NonFiniteKey>(at + channel + i));
+    atomicMin(key, static_cast<NonFiniteKey>(value_index(side, view, row, head, channel + i)));
     return;
   }
 }
@@ -141,6 +156,26 @@ __device__ inline void look(NonFiniteKey* key, int side, const SideView& view, c
       report_non_finite(key, side, view, int64_t{span.row} + (t - span.first), head, channel,
                         [&](int j) { return !f16_finite(x[i].bits(j)); });
   }
+}
+
+// Codes of kCount times eight values of one group, in pairs.
+template <int kCount, class Codec>
+__device__ inline void encode_eights(const Codec& codec, const Eight* x,
+                                     const typename Codec::Group& group, uint32_t (*pair)[4]) {
+  if constexpr (requires { codec.template encode<kCount>(x, group, pair); }) {
+    codec.template encode<kCount>(x, group, pair);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4 * kCount; ++i)
+      pair[i / 4][i % 4] = codec.encode(x[i / 4].word[i % 4], group, group);
+  }
+}
+
+template <class Group>
+__device__ inline void store_meta(const SideView& view, int64_t at, const Group& group) {
+  const SideFormat& f = view.format;
+  if (f.scale_bytes != 0) store_pattern(view.scale, f.scale_bytes, at, group.scale);
+  if (f.zero_bytes != 0) store_pattern(view.zero, f.zero_bytes, at, group.zero);
 }
 
 }  // namespace kvx::gpu
