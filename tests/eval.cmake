@@ -1,5 +1,6 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
 kvx_test(eval_stats LABEL quick DEPS kvx_eval SOURCES unit/eval_stats_test.cc)
+kvx_test(eval_python_random LABEL quick DEPS kvx_tasks SOURCES unit/eval_python_random_test.cc)
 kvx_test(eval_text LABEL quick DEPS kvx_eval SOURCES unit/eval_text_test.cc)
 kvx_test(eval_store LABEL quick DEPS kvx_eval SOURCES unit/eval_store_test.cc)
 kvx_test(eval_plot LABEL quick DEPS kvx_eval SOURCES unit/eval_plot_test.cc)

@@ -16,6 +16,7 @@ A fault of faults.json:
 
 import json
 import os
+import shutil
 import sys
 
 
@@ -57,7 +58,8 @@ def main(root, action, *arguments):
     elif action == "--make":
         name, folder = arguments
         result = changed(root, faults[names.index(name)])
-        os.makedirs(folder, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # what an earlier fault of this name changed
+        os.makedirs(folder)
         if result:
             path = os.path.join(folder, result[0])
             os.makedirs(os.path.dirname(path), exist_ok=True)
