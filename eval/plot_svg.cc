@@ -39,7 +39,7 @@ std::string svg_title(const Summary& summary, const std::string& what, double le
       "<text x=\"{0:.0f}\" y=\"50\" class=\"n\">{3}, {4} windows of {5} tokens, protocol {6}"
       "</text>\n",
       left, what, name("model"), name("data"), thousands(summary.windows),
-      thousands(summary.run.at("identity").at("length").get<int64_t>()),
+      thousands(ppl_identity(summary.run).at("length").get<int64_t>()),
       protocol_name(summary.protocol));
 }
 

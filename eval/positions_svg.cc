@@ -100,7 +100,7 @@ std::string draw(const Panel& panel, const ModeSummary& mode, double length,
 
 std::string positions_svg(const Summary& summary) {
   const double height = kHead + kRowHeight * static_cast<double>(summary.modes.size()) + kFoot;
-  const double length = summary.run.at("identity").at("length").get<double>();
+  const double length = ppl_identity(summary.run).at("length").get<double>();
   std::string svg = svg_open(kWidth, height) + svg_title(summary, "Accuracy by position", kLeft);
   std::vector<std::string> families;
   for (size_t i = 0; i < summary.modes.size(); ++i) {
