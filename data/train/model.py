@@ -63,23 +63,24 @@ class Attention(nn.Module):
     def forward(self, x, groups, tables, coder):
         """x: [tokens, hidden]; `groups`: (rows, length) of sequences that follow each other in x.
         `coder` stands between K, V ([rows, kv heads, length, head dim], K rotated) and their readers."""
-        config = self.config
-        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        out, begin = [], 0
-        for rows, length in groups:
-            part = slice(begin, begin + rows * length)
-            begin += rows * length
-            split = lambda t, heads: t[part].view(rows, length, heads, config.head_dim).transpose(1, 2)
+        sizes = [rows * length for rows, length in groups]
+        parts = (projection(x).split(sizes) for projection in (self.q_proj, self.k_proj, self.v_proj))
+        out = []
+        for (rows, length), q, k, v in zip(groups, *parts):
             cos, sin = (table[:length] for table in tables)
-            queries = rotate(split(q, config.heads), cos, sin)
-            keys, values = rotate(split(k, config.kv_heads), cos, sin), split(v, config.kv_heads)
+            queries = rotate(self.heads(q, rows, length), cos, sin)
+            keys, values = rotate(self.heads(k, rows, length), cos, sin), self.heads(v, rows, length)
             if coder is not None:
                 keys, values = coder(keys, values)
-            share = config.heads // config.kv_heads
+            share = self.config.heads // self.config.kv_heads
             keys, values = (t.repeat_interleave(share, dim=1) for t in (keys, values))
             read = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
             out.append(read.transpose(1, 2).reshape(rows * length, -1))
         return self.o_proj(torch.cat(out))
+
+    def heads(self, x, rows, length):
+        """[rows * length, heads * head_dim] as [rows, heads, length, head_dim]"""
+        return x.view(rows, length, -1, self.config.head_dim).transpose(1, 2)
 
 
 class Mlp(nn.Module):
@@ -135,10 +136,10 @@ class Llama(nn.Module):
         return F.linear(self.hidden(ids, groups, tables, coder), self.model.embed_tokens.weight)
 
     def loss(self, ids, targets, groups, tables, pad):
-        """Mean cross-entropy per group of rows, over targets that are not `pad`; [groups]"""
-        nll = F.cross_entropy(
-            self.logits(ids, groups, tables).float(), targets, ignore_index=pad, reduction="none"
-        )
-        parts = nll.split([rows * length for rows, length in groups])
-        marks = (targets != pad).split([rows * length for rows, length in groups])
-        return torch.stack([part.sum() for part in parts]), torch.stack([m.sum() for m in marks])
+        """Sum of the cross-entropies, and number, of the targets that are not `pad`, by group; both [groups]"""
+        logits = self.logits(ids, groups, tables).float()
+        nll = F.cross_entropy(logits, targets, ignore_index=pad, reduction="none")
+        sizes = [rows * length for rows, length in groups]
+        sums = [part.sum() for part in nll.split(sizes)]
+        marks = [part.sum() for part in (targets != pad).split(sizes)]
+        return torch.stack(sums), torch.stack(marks)

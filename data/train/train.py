@@ -104,7 +104,7 @@ def main():
     loader = torch.utils.data.DataLoader(
         data, batch_size=None, num_workers=options.workers, prefetch_factor=8 if options.workers else None
     )
-    loss_of = model.loss if options.no_compile else torch.compile(model.loss)
+    loss_of = model.loss if options.no_compile else torch.compile(model.loss, fullgraph=True)
 
     start, elapsed, counted, sums = None, 0.0, 0, 0
     for step, rows in enumerate(loader):
@@ -117,7 +117,7 @@ def main():
         factor = rate_at(share, step, options)
         ids = torch.cat([part[:, :-1].flatten() for part in rows]).to(device, non_blocking=True)
         targets = torch.cat([part[:, 1:].flatten() for part in rows]).to(device, non_blocking=True)
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
             nll, marks = loss_of(ids, targets, shapes, tables, batches.PAD)
         (nll.sum() / marks.sum()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -129,11 +129,10 @@ def main():
         sums = sums + torch.stack([nll.detach(), marks])
         counted += ids.numel()
         if step % 100 == 99:
-            means = [round(x, 4) for x in (sums[0] / sums[1]).tolist()]
-            filled = [round(x, 3) for x in (sums[1] / sums[1].new_tensor([r * w for r, w in shapes]) / 100).tolist()]
+            means = [round(mean, 4) for mean in (sums[0] / sums[1]).tolist()]
             print(
                 f"step {options.first_step + step + 1}  {elapsed:.0f} s  rate x{factor:.3f}  loss {means}  "
-                f"filled {filled}  {counted / max(1e-9, time.perf_counter() - start) / 1e6:.2f} M tokens/s",
+                f"{counted / max(1e-9, time.perf_counter() - start) / 1e6:.2f} M tokens/s",
                 flush=True,
             )
             sums = 0
