@@ -37,7 +37,7 @@ def arguments():
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--inner", type=int, default=832)
-    parser.add_argument("--workers", type=int, default=14)
+    parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--no-compile", action="store_true")
     return parser.parse_args()
 
@@ -102,7 +102,7 @@ def main():
         options.data, options.tokenizer, groups, options.seed, options.first_step, 1_000_000
     )
     loader = torch.utils.data.DataLoader(
-        data, batch_size=None, num_workers=options.workers, prefetch_factor=8 if options.workers else None
+        data, batch_size=None, num_workers=options.workers, prefetch_factor=4 if options.workers else None
     )
     loss_of = model.loss if options.no_compile else torch.compile(model.loss, fullgraph=True)
 
