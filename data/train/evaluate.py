@@ -7,7 +7,7 @@ greedily in full and judged by the number after "####".
 """
 
 import argparse
-import json
+import functools
 import random
 import re
 import time
@@ -70,18 +70,20 @@ class Evaluation:
             total += nll.double().sum().item()
         return float(np.exp(total / (count * (length - 1))))
 
+    def document(self, kind, length, index):
+        rng = random.Random(f"{SEED}/{kind}/{length}/{index}")
+        if kind == "passkey":
+            return self.maker.passkey(rng, length - 1)
+        keys, values, asked = KINDS[kind]
+        names = self.words.keys(rng, keys)
+        pairs = [(name, self.maker.value(rng)) for name in names for _ in range(values)]
+        rng.shuffle(pairs)
+        question = rng.sample(names, asked)
+        return self.maker.build(rng, length - 1, pairs, [question], asked * values == 1)
+
+    @functools.cache
     def documents(self, kind, length):
-        for index in range(self.options.samples):
-            rng = random.Random(f"{SEED}/{kind}/{length}/{index}")
-            if kind == "passkey":
-                yield self.maker.passkey(rng, length - 1)
-                continue
-            keys, values, asked = KINDS[kind]
-            names = self.words.keys(rng, keys)
-            pairs = [(name, self.maker.value(rng)) for name in names for _ in range(values)]
-            rng.shuffle(pairs)
-            question = rng.sample(names, asked)
-            yield self.maker.build(rng, length - 1, pairs, [question], asked * values == 1)
+        return [self.document(kind, length, index) for index in range(self.options.samples)]
 
     def batches(self, rows):
         """Rows of ids padded to the longest, FORWARD_TOKENS at most: (indices, ids [rows, length])"""
@@ -103,8 +105,8 @@ class Evaluation:
 
     def retrieval(self, kind, length, coder):
         """Share of the values found, mean over documents."""
-        documents = list(self.documents(kind, length))
-        rows = [[tokenizer.BOS, *document.ids] for document in documents]
+        documents = self.documents(kind, length)
+        rows = [np.insert(document.ids, 0, tokenizer.BOS) for document in documents]
         shares = []
         for document, best in zip(documents, self.choices(rows, coder)):
             found = [np.array_equal(best[b:e], document.ids[b:e]) for b, e in document.spans]
