@@ -1,0 +1,123 @@
+#include "eval/tasks/needle_words.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <unordered_set>
+
+#include "eval/files.h"
+#include "eval/number.h"
+#include "sim/api/error.h"
+#include "sim/model/checkpoint/utf8.h"
+
+namespace kvx::eval {
+namespace {
+
+constexpr std::string_view kEmbedded =
+#include "eval/tasks/needle_words.inc"
+    ;
+constexpr size_t kLongestWord = 64;
+
+// What is wrong with a word of a list; empty where nothing is.
+std::string fault(const std::string& word) {
+  if (word.empty()) return "is empty";
+  if (word.size() > kLongestWord)
+    return fmt::format("has {} bytes, more than {}", word.size(), kLongestWord);
+  if (model::find_invalid_utf8(word) != std::string::npos) return "is not valid UTF-8";
+  for (const char c : word)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      return fmt::format("holds the control character 0x{:02x}", static_cast<unsigned char>(c));
+  if (word.front() == ' ' || word.back() == ' ') return "begins or ends with a blank";
+  return {};
+}
+
+// `place(i)` names word i in errors.
+template <class Place>
+void check(const std::vector<std::string>& words, const std::string& list, const Place& place) {
+  if (words.empty()) throw environment_error(fmt::format("{}: has no words", list));
+  std::unordered_set<std::string> seen;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (const std::string what = fault(words[i]); !what.empty())
+      throw environment_error(fmt::format("{} {}", place(i), what));
+    if (!seen.insert(words[i]).second)
+      throw environment_error(fmt::format("{} is '{}' once more", place(i), words[i]));
+  }
+}
+
+std::vector<std::string> json_list(const Json& json, const char* field, const std::string& path) {
+  const std::string list = fmt::format("{}: field '{}'", path, field);
+  const auto found = json.is_object() ? json.find(field) : json.end();
+  if (found == json.end()) throw environment_error(list + " is missing");
+  if (!found->is_array())
+    throw environment_error(fmt::format("{} is {}, not a list", list, found->type_name()));
+  const auto place = [&](size_t i) { return fmt::format("{}: field '{}[{}]'", path, field, i); };
+  std::vector<std::string> words;
+  for (const Json& word : *found) {
+    if (!word.is_string())
+      throw environment_error(
+          fmt::format("{} is {}, not a string", place(words.size()), word.type_name()));
+    words.push_back(word.get<std::string>());
+  }
+  check(words, list, place);
+  return words;
+}
+
+std::vector<std::string> text_list(const std::string& path) {
+  constexpr std::string_view kBlank = " \t\r";
+  const std::string text = read_file(path);
+  std::vector<std::string> words;
+  std::vector<size_t> lines;
+  size_t line = 0;
+  for (size_t begin = 0; begin < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view row = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    const size_t first = row.find_first_not_of(kBlank);
+    if (first == std::string_view::npos) continue;
+    words.emplace_back(row.substr(first, row.find_last_not_of(kBlank) - first + 1));
+    lines.push_back(line + 1);
+  }
+  check(words, path, [&](size_t i) { return fmt::format("{}: line {}", path, lines[i]); });
+  return words;
+}
+
+}  // namespace
+
+std::string NeedleWords::key(size_t index) const {
+  return adjectives.at(index / nouns.size()) + "-" + nouns.at(index % nouns.size());
+}
+
+std::string NeedleWords::sha256() const {
+  std::string text;
+  for (const std::string& word : adjectives) text += word + "\n";
+  text += "\n";
+  for (const std::string& word : nouns) text += word + "\n";
+  return sha256_hex(text);
+}
+
+const NeedleWords& embedded_needle_words() {
+  static const NeedleWords words = parse_needle_words(kEmbedded, "data/tasks/needle_words.json");
+  return words;
+}
+
+NeedleWords parse_needle_words(std::string_view json, const std::string& path) {
+  Json parsed;
+  try {
+    parsed = Json::parse(json);
+  } catch (const Json::parse_error& error) {
+    throw environment_error(fmt::format("{}: not JSON at byte {}", path, error.byte));
+  }
+  return {json_list(parsed, "adjectives", path), json_list(parsed, "nouns", path)};
+}
+
+NeedleWords read_needle_words(const std::string& path) {
+  const std::filesystem::path folder(path);
+  std::error_code ignored;  // what cannot be looked at cannot be read either
+  if (!std::filesystem::is_directory(folder, ignored))
+    return parse_needle_words(read_file(path), path);
+  return {text_list(folder / "adjectivelist.txt"), text_list(folder / "nounlist.txt")};
+}
+
+}  // namespace kvx::eval
