@@ -64,9 +64,11 @@ class NeedleTask final : public Task {
   Place place(int64_t index) const;
   // Fills in all but context; the function gives that.
   Context draw(const Place& place, Sample& sample) const;
-  int64_t tokens(std::string_view context, std::string_view question) const;
-  // Throws a usage Error where a sample of this length does not fit with the least haystack.
+  int64_t tokens(std::string_view text, bool bos) const;
+  // A usage Error where a sample of this length does not fit with the least haystack.
   void check_least(int64_t index) const;
+  // The same for a sample that has the least haystack.
+  void check_length(const Place& place, const Sample& sample) const;
 
   std::vector<NeedleKind> kinds_;
   std::vector<int64_t> lengths_;
@@ -162,24 +164,27 @@ NeedleTask::Context NeedleTask::draw(const Place& place, Sample& sample) const {
   };
 }
 
-int64_t NeedleTask::tokens(std::string_view context, std::string_view question) const {
-  const auto count = [&](std::string_view text, bool bos) {
-    return std::ssize(tokenizer_.encode(text, bos, false));
-  };
-  const int64_t parts = count(context, bos_) + count(question, false);
-  return std::max(parts, count(std::string(context).append(question), bos_));
+int64_t NeedleTask::tokens(std::string_view text, bool bos) const {
+  return std::ssize(tokenizer_.encode(text, bos, false));
 }
 
 void NeedleTask::check_least(int64_t index) const {
   const Place at = place(index);
   Sample sample;
-  const Context context = draw(at, sample);
-  const int64_t least = tokens(context(1), sample.question) + sample.new_tokens;
-  if (least > at.length)
+  sample.context = draw(at, sample)(1);
+  const size_t bytes = sample.context.size() + sample.question.size();
+  if (static_cast<int64_t>(bytes) + sample.new_tokens > at.length) check_length(at, sample);
+}
+
+void NeedleTask::check_length(const Place& place, const Sample& sample) const {
+  const int64_t parts = tokens(sample.context, bos_) + tokens(sample.question, false);
+  const int64_t whole = tokens(sample.context + sample.question, bos_);
+  const int64_t least = std::max(parts, whole) + sample.new_tokens;
+  if (least > place.length)
     throw usage_error(
         fmt::format("needle: length {}: sample {} takes {} tokens with the least haystack, {} new "
                     "tokens included",
-                    at.length, at.id, least, sample.new_tokens));
+                    place.length, place.id, least, sample.new_tokens));
 }
 
 Sample NeedleTask::sample(int64_t index) const {
@@ -187,10 +192,12 @@ Sample NeedleTask::sample(int64_t index) const {
   Sample out;
   const Context context = draw(at, out);
   const int64_t room = at.length - out.new_tokens;
-  const int64_t n = largest_fitting(room, kMostPerToken * room, [&](int64_t size) {
-    return tokens(context(size), out.question) <= room;
-  });
+  int64_t n = largest_fitting(room - tokens(out.question, false), room / 2, kMostPerToken * room,
+                              [&](int64_t size) { return tokens(context(size), bos_); });
   out.context = context(n);
+  for (; n > 1 && tokens(out.context + out.question, bos_) > room; --n)
+    out.context = context(n - 1);
+  if (n == 1) check_length(at, out);
   return out;
 }
 

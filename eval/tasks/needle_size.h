@@ -6,9 +6,11 @@
 
 namespace kvx::eval {
 
-// An n >= 1 that fits while n + 1 does not: by doubling n from `start` until it does not fit, and
-// bisection. Where nothing up to `most` (>= start >= 1) fails to fit, `most`. `fits(1)` is taken
-// for true.
-int64_t largest_fitting(int64_t start, int64_t most, const std::function<bool(int64_t)>& fits);
+// An n of 1 to `most` with tokens(n) <= room < tokens(n + 1), or `most`. tokens(1) <= room; tokens
+// grows with n about linearly. It is asked for few n, for tokenizers are slow: 1, `start`, then
+// where a straight line through the two nearest n known reaches `room`; the middle once the bracket
+// is narrow, or after 12 of them.
+int64_t largest_fitting(int64_t room, int64_t start, int64_t most,
+                        const std::function<int64_t(int64_t)>& tokens);
 
 }  // namespace kvx::eval
