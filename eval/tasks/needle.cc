@@ -99,9 +99,9 @@ NeedleTask::NeedleTask(const NeedleSettings& settings, const model::Tokenizer& t
   for (const std::string& kind : settings.kinds) kinds_.push_back(parse_needle_kind(kind));
   for (const NeedleKind& kind : kinds_) {
     if (!kind.in_prose()) continue;
-    if (words_.keys() < static_cast<size_t>(kind.needles))
+    if (words_.keys() < static_cast<size_t>(kind.keys()))
       throw usage_error(fmt::format("needle: kind {} needs {} keys, the words make {}", kind.name,
-                                    kind.needles, words_.keys()));
+                                    kind.keys(), words_.keys()));
     if (!haystack_) haystack_.emplace(settings.haystack, settings.haystack_path);
   }
   if (haystack_) haystack_sha256_ = sha256_hex(settings.haystack);

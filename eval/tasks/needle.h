@@ -25,7 +25,7 @@ struct NeedleSettings {
   bool bos = true;  // a BOS is counted where the model's files ask for one
 };
 
-inline constexpr int64_t kLongestNeedle = int64_t{1} << 24;
+inline constexpr int64_t kLongestNeedle = int64_t{1} << 20;
 
 // Samples in the order of kinds, lengths, depths and number. `tokenizer` must outlive the task.
 // Throws a usage Error for an unknown or repeated setting, too few words for the keys, or a length

@@ -39,13 +39,12 @@ NeedleDraw draw_needles(uint64_t seed, std::string_view id, const NeedleKind& ki
   const auto count = static_cast<size_t>(kind.needles);
   NeedleDraw out;
   out.first_sentence = static_cast<int64_t>(random.below(static_cast<uint64_t>(sentences)));
-  const bool one_key = kind.asks == NeedleKind::Asks::kOneKeysAll;
-  const std::vector<size_t> keys = random.sample(words.keys(), one_key ? 1 : count);
+  const std::vector<size_t> keys = random.sample(words.keys(), static_cast<size_t>(kind.keys()));
   const std::vector<size_t> values = random.sample(kValues, count);
   const std::vector<int> others = depths_without(depth);
   const std::vector<size_t> places = random.sample(others.size(), count - 1);
   for (size_t i = 0; i < count; ++i)
-    out.needles.push_back({words.key(keys[one_key ? 0 : i]),
+    out.needles.push_back({words.key(keys[i % keys.size()]),
                            std::to_string(kLeastValue + values[i]),
                            i == 0 ? depth : others[places[i - 1]]});
   return out;

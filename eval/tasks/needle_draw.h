@@ -19,7 +19,7 @@ struct NeedleDraw {
 
 // Of Python's random.Random(s), s the first 32 bits of SHA-256 of "needle SEED ID": the first
 // sentence (randrange), keys, values and the other needles' depths (sample, none drawn twice).
-// Depths are among RULER's 40, that of the cell left out. words.keys() >= kind.needles.
+// Depths are among RULER's 40, that of the cell left out. words.keys() >= kind.keys().
 NeedleDraw draw_needles(uint64_t seed, std::string_view id, const NeedleKind& kind, int depth,
                         int64_t sentences, const NeedleWords& words);
 

@@ -17,6 +17,7 @@ struct NeedleKind {
   Asks asks = Asks::kOneKey;
   int needles = 1;
 
+  int keys() const { return asks == Asks::kOneKeysAll ? 1 : needles; }
   int answers() const { return asks == Asks::kOneKey || asks == Asks::kPasskey ? 1 : needles; }
   bool in_prose() const { return asks != Asks::kPasskey; }
 };

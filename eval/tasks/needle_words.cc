@@ -20,30 +20,20 @@ constexpr std::string_view kEmbedded =
     ;
 constexpr size_t kLongestWord = 64;
 
-// What is wrong with a word of a list; empty where nothing is.
-std::string fault(const std::string& word) {
-  if (word.empty()) return "is empty";
+// Throws where a word cannot be part of a key; `place` is what the error calls it.
+void check_word(const std::string& word, const std::string& place) {
+  const auto wrong = [&](const std::string& what) {
+    return environment_error(fmt::format("{} {}", place, what));
+  };
+  if (word.empty()) throw wrong("is empty");
   if (word.size() > kLongestWord)
-    return fmt::format("has {} bytes, more than {}", word.size(), kLongestWord);
-  if (model::find_invalid_utf8(word) != std::string::npos) return "is not valid UTF-8";
+    throw wrong(fmt::format("has {} bytes, more than {}", word.size(), kLongestWord));
+  if (model::find_invalid_utf8(word) != std::string::npos) throw wrong("is not valid UTF-8");
   for (const char c : word)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-      return fmt::format("holds the control character 0x{:02x}", static_cast<unsigned char>(c));
-  if (word.front() == ' ' || word.back() == ' ') return "begins or ends with a blank";
-  return {};
-}
-
-// `place(i)` names word i in errors.
-template <class Place>
-void check(const std::vector<std::string>& words, const std::string& list, const Place& place) {
-  if (words.empty()) throw environment_error(fmt::format("{}: has no words", list));
-  std::unordered_set<std::string> seen;
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (const std::string what = fault(words[i]); !what.empty())
-      throw environment_error(fmt::format("{} {}", place(i), what));
-    if (!seen.insert(words[i]).second)
-      throw environment_error(fmt::format("{} is '{}' once more", place(i), words[i]));
-  }
+      throw wrong(
+          fmt::format("holds the control character 0x{:02x}", static_cast<unsigned char>(c)));
+  if (word.front() == ' ' || word.back() == ' ') throw wrong("begins or ends with a blank");
 }
 
 std::vector<std::string> json_list(const Json& json, const char* field, const std::string& path) {
@@ -52,15 +42,18 @@ std::vector<std::string> json_list(const Json& json, const char* field, const st
   if (found == json.end()) throw environment_error(list + " is missing");
   if (!found->is_array())
     throw environment_error(fmt::format("{} is {}, not a list", list, found->type_name()));
-  const auto place = [&](size_t i) { return fmt::format("{}: field '{}[{}]'", path, field, i); };
+  if (found->empty()) throw environment_error(list + " has no words");
   std::vector<std::string> words;
-  for (const Json& word : *found) {
-    if (!word.is_string())
-      throw environment_error(
-          fmt::format("{} is {}, not a string", place(words.size()), word.type_name()));
-    words.push_back(word.get<std::string>());
+  std::unordered_set<std::string> seen;
+  for (const Json& entry : *found) {
+    const std::string place = fmt::format("{}: field '{}[{}]'", path, field, words.size());
+    if (!entry.is_string())
+      throw environment_error(fmt::format("{} is {}, not a string", place, entry.type_name()));
+    const std::string& word = words.emplace_back(entry.get<std::string>());
+    check_word(word, place);
+    if (!seen.insert(word).second)
+      throw environment_error(fmt::format("{} is '{}' once more", place, word));
   }
-  check(words, list, place);
   return words;
 }
 
@@ -68,18 +61,19 @@ std::vector<std::string> text_list(const std::string& path) {
   constexpr std::string_view kBlank = " \t\r";
   const std::string text = read_file(path);
   std::vector<std::string> words;
-  std::vector<size_t> lines;
-  size_t line = 0;
+  std::unordered_set<std::string> seen;
+  size_t line = 1;
   for (size_t begin = 0; begin < text.size(); ++line) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     const std::string_view row = std::string_view(text).substr(begin, end - begin);
     begin = end + 1;
     const size_t first = row.find_first_not_of(kBlank);
     if (first == std::string_view::npos) continue;
-    words.emplace_back(row.substr(first, row.find_last_not_of(kBlank) - first + 1));
-    lines.push_back(line + 1);
+    std::string word(row.substr(first, row.find_last_not_of(kBlank) - first + 1));
+    check_word(word, fmt::format("{}: line {}", path, line));
+    if (seen.insert(word).second) words.push_back(std::move(word));
   }
-  check(words, path, [&](size_t i) { return fmt::format("{}: line {}", path, lines[i]); });
+  if (words.empty()) throw environment_error(path + ": has no words");
   return words;
 }
 

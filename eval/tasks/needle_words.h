@@ -27,9 +27,9 @@ const NeedleWords& embedded_needle_words();
 // one, is empty or longer than 64 bytes, holds a control character or begins or ends with a blank.
 NeedleWords parse_needle_words(std::string_view json, const std::string& path);
 
-// A JSON file as above; or a folder with adjectivelist.txt and nounlist.txt, one word a line,
-// blanks around it and empty lines left out, as the Python package wonderwords has them. Throws
-// environment Errors as parse_needle_words does.
+// A JSON file as above; or a folder with adjectivelist.txt and nounlist.txt, one word a line, as
+// the Python package wonderwords has them: blanks around a word, empty lines and words that were
+// there before are dropped. Throws environment Errors as parse_needle_words does, naming the line.
 NeedleWords read_needle_words(const std::string& path);
 
 }  // namespace kvx::eval
