@@ -4,6 +4,10 @@ kvx_test(eval_python_random LABEL quick DEPS kvx_tasks SOURCES unit/eval_python_
 kvx_test(eval_gsm8k LABEL quick DEPS kvx_tasks SOURCES unit/eval_gsm8k_test.cc)
 kvx_test(eval_arith LABEL quick DEPS kvx_tasks SOURCES unit/eval_arith_test.cc)
 target_compile_definitions(eval_arith PRIVATE KVX_ARITH_JSON="${PROJECT_SOURCE_DIR}/data/tasks/arith.json")
+kvx_test(eval_needle LABEL quick DEPS kvx_tasks SOURCES unit/eval_needle_test.cc unit/eval_needle_parts_test.cc)
+target_compile_definitions(eval_needle PRIVATE KVX_NEEDLE_PROMPTS="${CMAKE_CURRENT_SOURCE_DIR}/oracle/needle_prompts.txt"
+  KVX_DEMO_TEXT="${PROJECT_SOURCE_DIR}/data/text/demo.txt"
+  KVX_NEEDLE_WORDS="${PROJECT_SOURCE_DIR}/data/tasks/needle_words.json")
 kvx_test(eval_text LABEL quick DEPS kvx_eval SOURCES unit/eval_text_test.cc)
 kvx_test(eval_store LABEL quick DEPS kvx_eval SOURCES unit/eval_store_test.cc)
 kvx_test(eval_plot LABEL quick DEPS kvx_eval SOURCES unit/eval_plot_test.cc)
