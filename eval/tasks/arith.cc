@@ -51,10 +51,10 @@ class Arith : public Task {
         {"prompts_sha256", prompts_sha256(*this)}};
   }
 
+  std::string id(int64_t index) const override { return fmt::format("problem-{}", index); }
   Sample sample(int64_t index) const override {
     const Problem& problem = samples_.at(static_cast<size_t>(index));
     Sample sample;
-    sample.id = fmt::format("problem-{}", index);
     sample.context = shots_;
     sample.question = gsm8k_question(problem.question);
     sample.new_tokens = settings_.new_tokens;

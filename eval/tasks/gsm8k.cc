@@ -93,11 +93,11 @@ class Gsm8k : public Task {
     return json;
   }
 
+  std::string id(int64_t index) const override { return fmt::format("test-{}", index); }
   Sample sample(int64_t index) const override {
     const size_t item = static_cast<size_t>(index);
     const Row& row = test_.rows.at(item);
     Sample sample;
-    sample.id = fmt::format("test-{}", index);
     if (train_)
       for (const size_t shot : shot_rows_.at(item))
         sample.context += gsm8k_shot(train_->rows[shot].question, train_->rows[shot].answer);
