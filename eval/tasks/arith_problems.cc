@@ -10,7 +10,7 @@ namespace kvx::eval {
 namespace {
 
 constexpr std::string_view kFile =
-#include "arith_problems.inc"
+#include "eval/tasks/arith.inc"
     ;
 
 int64_t value_of(const std::vector<std::pair<std::string, int64_t>>& values,

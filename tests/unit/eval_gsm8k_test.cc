@@ -1,12 +1,15 @@
 #include <gtest/gtest.h>
 
+#include <array>
 #include <regex>
+#include <tuple>
 
 #include "eval/files.h"
 #include "eval/tasks/extract.h"
 #include "eval/tasks/gsm8k.h"
 #include "eval/tasks/gsm8k_form.h"
 #include "eval/tasks/python_random.h"
+#include "sim/model/tokenizer.h"
 #include "tests/data.h"
 #include "tests/support/expect_refused.h"
 #include "tests/support/temp_dir.h"
@@ -96,6 +99,21 @@ TEST(Gsm8k, PromptsAreThoseOfTheHarness) {
     if (bytes > 0) {
       EXPECT_EQ(prompt(index).size(), bytes) << index;
     }
+  }
+}
+
+// Of the same harness, with a BOS.
+TEST(Gsm8k, PromptsHaveTheTokensOfTheHarness) {
+  KVX_NEED_DATA(test, "gsm8k/test.jsonl");
+  KVX_NEED_DATA(train, "gsm8k/train.jsonl");
+  KVX_NEED_DATA(tokenizer_path, "tokenizers/mistral-v1");
+  const auto tokenizer = model::Tokenizer::open(tokenizer_path);
+  const auto task = make_gsm8k({.test_path = test, .train_path = train});
+  for (const auto& [index, tokens] :
+       std::vector<std::pair<int64_t, size_t>>{{0, 1129}, {1, 1109}, {2, 1193}}) {
+    const Sample sample = task->sample(index);
+    EXPECT_EQ(tokenizer->encode(sample.context + sample.question, true, false).size(), tokens)
+        << index;
   }
 }
 
@@ -218,17 +236,17 @@ TEST_F(Gsm8kFiles, IdentityHoldsBothFilesAndTheStops) {
 TEST_F(Gsm8kFiles, RefusesWhatIsNoSuchFile) {
   refused("", good_, {"test.jsonl", "is empty"});
   refused(good_, "", {"train.jsonl", "is empty"});
-  refused(good_ + "{\"question\": \"Q\"}\n", good_, {"test.jsonl", "line 3", "no \"answer\""});
-  refused(good_ + "{\"answer\": \"#### 1\"}", good_, {"line 3", "no \"question\""});
-  refused("{\"question\": 7, \"answer\": \"#### 1\"}\n", good_,
-          {"line 1", "\"question\"", "number"});
-  refused(good_, "{\"question\": \"Q\", \"answer\": null}\n", {"train.jsonl, line 1", "null"});
-  refused(good_, good_ + row("Q", "no mark"), {"line 3", "\"answer\"", "#### "});
+  refused(good_ + "{\"question\": \"Q\"}\n", good_,
+          {"test.jsonl", "line 3", "'answer' is missing"});
+  refused(good_ + "{\"answer\": \"#### 1\"}", good_, {"line 3", "'question' is missing"});
+  refused("{\"question\": 7, \"answer\": \"#### 1\"}\n", good_, {"line 1", "'question' is '7'"});
+  refused(good_, "{\"question\": \"Q\", \"answer\": [1]}\n", {"train.jsonl, line 1", "'answer'"});
+  refused(good_, good_ + row("Q", "no mark"), {"line 3", "'answer'", "no mark", "#### "});
   refused(good_ + "[1, 2]\n", good_, {"line 3", "not a JSON object"});
-  refused(good_ + "\n" + good_, good_, {"line 3", "not a JSON object"});
+  refused(good_ + "\n" + good_, good_, {"line 3", "not valid JSON"});
   refused(good_ + "{\"question\": \"\xff\", \"answer\": \"#### 1\"}\n", good_, {"line 3", "UTF-8"});
   refused(good_ + "{\"question\": \"\\ud800\", \"answer\": \"#### 1\"}\n", good_, {"line 3"});
-  refused(good_ + std::string(200000, '['), good_, {"line 3"});
+  refused(good_ + std::string(200000, '['), good_, {"line 3", "nested"});
   refused(good_, row("Q", "#### 1"), {"train.jsonl", "1 line", "2 shots"});
 }
 
