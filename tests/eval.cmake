@@ -1,6 +1,7 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
 kvx_test(eval_stats LABEL quick DEPS kvx_eval SOURCES unit/eval_stats_test.cc)
 kvx_test(eval_python_random LABEL quick DEPS kvx_tasks SOURCES unit/eval_python_random_test.cc)
+kvx_test(eval_extract LABEL quick DEPS kvx_tasks SOURCES unit/eval_extract_test.cc)
 kvx_test(eval_gsm8k LABEL quick DEPS kvx_tasks SOURCES unit/eval_gsm8k_test.cc)
 kvx_test(eval_arith LABEL quick DEPS kvx_tasks SOURCES unit/eval_arith_test.cc)
 target_compile_definitions(eval_arith PRIVATE KVX_ARITH_JSON="${PROJECT_SOURCE_DIR}/data/tasks/arith.json"
