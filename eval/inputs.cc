@@ -113,7 +113,8 @@ Json make_header(const Inputs& in, const std::string& model_path, const std::str
     const std::string name(task.task->name());
     header["tasks"][name] = task.task->identity();
     header["tasks"][name]["task"] = task.versioned();
-    header["measured"][name] = {{"modes", mode_names(task.modes)}, {"samples", task.task->size()}};
+    header["measured"][name] = task.task->selection();
+    header["measured"][name]["modes"] = mode_names(task.modes);
   }
   header["model"] = {{"path", model_path},          {"architecture", config.architecture},
                      {"layers", config.layers},     {"heads", config.heads},

@@ -42,14 +42,13 @@ class Arith : public Task {
   Json identity() const override {
     return {
         {"problems", {{"sha256", sha256_hex(ArithProblems::file())}, {"templates", templates_}}},
-        {"items", settings_.samples},
         {"shots", settings_.shots},
         {"seed", settings_.seed},
         {"new_tokens", settings_.new_tokens},
         {"stops", stops_},
-        {"filters", answer_filters()},
-        {"prompts_sha256", prompts_sha256(*this)}};
+        {"filters", answer_filters()}};
   }
+  Json selection() const override { return {{"samples", settings_.samples}}; }
 
   std::string id(int64_t index) const override { return fmt::format("problem-{}", index); }
   Sample sample(int64_t index) const override {

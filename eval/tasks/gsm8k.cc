@@ -10,6 +10,8 @@
 #include "eval/tasks/extract.h"
 #include "eval/tasks/gsm8k_form.h"
 #include "eval/tasks/python_random.h"
+#include "sim/model/checkpoint/file.h"
+#include "sim/model/checkpoint/json.h"
 
 namespace kvx::eval {
 namespace {
@@ -22,21 +24,12 @@ struct Row {
 };
 
 Row read_row(std::string_view line, const std::string& where) {
-  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object())
-    throw environment_error(fmt::format("{}: is not a JSON object in UTF-8", where));
-  const auto field = [&](const char* name) {
-    const auto found = json.find(name);
-    if (found == json.end()) throw environment_error(fmt::format("{}: has no \"{}\"", where, name));
-    if (!found->is_string())
-      throw environment_error(
-          fmt::format("{}: \"{}\" is a {}, not a string", where, name, found->type_name()));
-    return found->get<std::string>();
-  };
-  Row row{field("question"), field("answer")};
+  const nlohmann::json json = model::parse_json(line, where);
+  if (!json.is_object()) throw model::file_error(where, "is not a JSON object");
+  const model::JsonFields fields(json, where);
+  Row row{fields.string("question"), fields.string("answer")};
   if (row.answer.find("#### ") == row.answer.npos)
-    throw environment_error(
-        fmt::format("{}: \"answer\" does not end with \"#### \" and a number", where));
+    throw fields.wrong("answer", "a text that ends with \"#### \" and a number");
   return row;
 }
 
@@ -50,7 +43,7 @@ struct Rows {
                               fmt::format("{}, line {}", path, rows.size() + 1)));
       begin = end + 1;
     }
-    if (rows.empty()) throw environment_error(path + ": is empty");
+    if (rows.empty()) throw model::file_error(path, "is empty");
   }
   Json identity() const { return {{"sha256", sha256}, {"rows", rows.size()}}; }
 
@@ -83,15 +76,14 @@ class Gsm8k : public Task {
     Json json{{"protocol", "lm-evaluation-harness gsm8k, version 3, one process"},
               {"test", test_.identity()}};
     if (train_) json["train"] = train_->identity();
-    json.update({{"items", items_},
-                 {"shots", shots_},
+    json.update({{"shots", shots_},
                  {"shots_seed", kSeed},
                  {"new_tokens", new_tokens_},
                  {"stops", stops_},
-                 {"filters", answer_filters()},
-                 {"prompts_sha256", prompts_sha256(*this)}});
+                 {"filters", answer_filters()}});
     return json;
   }
+  Json selection() const override { return {{"samples", items_}}; }
 
   std::string id(int64_t index) const override { return fmt::format("test-{}", index); }
   Sample sample(int64_t index) const override {

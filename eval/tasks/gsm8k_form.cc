@@ -2,7 +2,7 @@
 
 #include <fmt/core.h>
 
-#include "eval/files.h"
+#include "sim/model/checkpoint/sha256.h"
 
 namespace kvx::eval {
 
@@ -15,13 +15,13 @@ std::string gsm8k_shot(std::string_view question, std::string_view answer) {
 }
 
 std::string prompts_sha256(const Task& task) {
-  std::string prompts;
+  model::Sha256 hash;
   for (int64_t i = 0; i < task.size(); ++i) {
     const Sample sample = task.sample(i);
-    prompts += sample.context;
-    prompts += sample.question;
+    hash.update(sample.context);
+    hash.update(sample.question);
   }
-  return sha256_hex(prompts);
+  return hash.hex();
 }
 
 }  // namespace kvx::eval

@@ -44,9 +44,11 @@ class NeedleTask final : public Task {
   std::string_view name() const override { return "needle"; }
   int version() const override { return 1; }
   Json identity() const override;
+  Json selection() const override;
   int64_t size() const override {
     return static_cast<int64_t>(kinds_.size() * lengths_.size() * depths_.size()) * samples_;
   }
+  std::string id(int64_t index) const override { return place(index).id; }
   Sample sample(int64_t index) const override;
   std::vector<Reading> judge(const Sample& sample, std::string_view output) const override;
 
@@ -108,21 +110,19 @@ NeedleTask::NeedleTask(const NeedleSettings& settings, const model::Tokenizer& t
 }
 
 Json NeedleTask::identity() const {
-  Json kinds = Json::array();
-  for (const NeedleKind& kind : kinds_) kinds.push_back(kind.name);
-  Json out = {{"version", version()},
-              {"kinds", kinds},
-              {"lengths", lengths_},
-              {"depths", depths_},
-              {"samples", samples_},
-              {"seed", seed_},
-              {"bos", bos_ && tokenizer_.adds_bos()}};
+  Json out = {{"seed", seed_}, {"bos", bos_ && tokenizer_.adds_bos()}};
   if (haystack_) {
     out["shape"] = "ruler-shaped";
     out["haystack_sha256"] = haystack_sha256_;
     out["words_sha256"] = words_.sha256();
   }
   return out;
+}
+
+Json NeedleTask::selection() const {
+  Json kinds = Json::array();
+  for (const NeedleKind& kind : kinds_) kinds.push_back(kind.name);
+  return {{"kinds", kinds}, {"lengths", lengths_}, {"depths", depths_}, {"samples", samples_}};
 }
 
 NeedleTask::Place NeedleTask::place(int64_t index) const {
@@ -138,7 +138,6 @@ NeedleTask::Place NeedleTask::place(int64_t index) const {
 
 NeedleTask::Context NeedleTask::draw(const Place& place, Sample& sample) const {
   const NeedleKind& kind = place.kind;
-  sample.id = place.id;
   sample.stops = {"\n"};
   sample.cell = {{"kind", kind.name},
                  {"length", std::to_string(place.length)},

@@ -41,8 +41,10 @@ class Task {
   virtual std::string_view name() const = 0;  // "needle"
   // Rises with every change that can move a prompt or a score.
   virtual int version() const = 0;
-  // Everything that decides prompts and scores, for run.json.
+  // Everything that decides a sample's prompt and score, for run.json; not which samples there are.
   virtual Json identity() const = 0;
+  // Which samples were asked for: lists, and counts that more samples only make larger.
+  virtual Json selection() const = 0;
   virtual int64_t size() const = 0;
   // Deterministic; 0 <= index < size(). The name costs nothing, the sample may.
   virtual std::string id(int64_t index) const = 0;

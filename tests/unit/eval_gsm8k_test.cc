@@ -1,81 +1,18 @@
 #include <gtest/gtest.h>
 
 #include <regex>
+#include <tuple>
 
 #include "eval/files.h"
-#include "eval/tasks/extract.h"
 #include "eval/tasks/gsm8k.h"
 #include "eval/tasks/gsm8k_form.h"
-#include "eval/tasks/python_random.h"
+#include "sim/model/tokenizer.h"
 #include "tests/data.h"
 #include "tests/support/expect_refused.h"
 #include "tests/support/temp_dir.h"
 
 namespace kvx::eval {
 namespace {
-
-struct Case {
-  std::string output, strict, flexible;  // both as compared
-};
-
-// Outputs and readings by lm-evaluation-harness 0.4.13.
-TEST(Extract, ReadsAsTheHarness) {
-  const std::vector<Case> cases{
-      {"9*2=18. So $18.\n#### 18.", "18", "18"},  {"It is #### 7 and #### 8", "7", "8"},
-      {"#### $1,000", "[invalid]", "1000"},       {"5-3", "[invalid]", "-3"},
-      {"so 12 ...", "[invalid]", ".."},           {"The answer is 5", "[invalid]", "5"},
-      {"a price of $", "[invalid]", "[invalid]"}, {"", "[invalid]", "[invalid]"},
-  };
-  for (const Case& c : cases) {
-    EXPECT_EQ(normalised(strict_match(c.output)), c.strict) << c.output;
-    EXPECT_EQ(normalised(flexible_extract(c.output)), c.flexible) << c.output;
-  }
-  EXPECT_EQ(flexible_extract("so 12 ..."), "...");
-  EXPECT_EQ(strict_match("##### -1,234.5.x"), "-1,234.5.");
-  EXPECT_EQ(strict_match("#### -#### 6"), "6");
-}
-
-// The patterns themselves, by the standard library, on random texts of the bytes that matter.
-TEST(Extract, FindsWhatThePatternsFind) {
-  const std::regex strict(R"(#### (-?[0-9.,]+))");
-  const std::regex flexible(R"((-?[$0-9.,]{2,})|(-?[0-9]+))");
-  PythonRandom random(11);
-  int found_strict = 0;
-  for (int i = 0; i < 20000; ++i) {
-    std::string text;
-    for (uint64_t size = random.below(14); size > 0; --size) {
-      constexpr std::array<const char*, 10> kPieces{"#### ", "#", " ", "-", "$",
-                                                    ".",     ",", "7", "0", "x\n"};
-      text += kPieces[random.below(kPieces.size())];
-    }
-    std::smatch match;
-    const bool strictly = std::regex_search(text, match, strict);
-    found_strict += strictly ? 1 : 0;
-    EXPECT_EQ(strict_match(text), strictly ? match[1].str() : "[invalid]") << text;
-    std::string last = "[invalid]";
-    for (std::sregex_iterator it(text.begin(), text.end(), flexible), end; it != end; ++it)
-      last = it->str();
-    EXPECT_EQ(flexible_extract(text), last) << text;
-  }
-  EXPECT_GT(found_strict, 1000);
-}
-
-// re.sub of CPython 3.11, one pattern after the other, then lower().
-TEST(Extract, NormalisesAsTheHarness) {
-  const std::vector<std::pair<std::string, std::string>> cases{{"$1,234.50", "1234.50"},
-                                                               {"18.", "18"},
-                                                               {"18..", "18."},
-                                                               {"18.\n", "18\n"},
-                                                               {"18\n.", "18\n"},
-                                                               {"one #### two\n#### 3", "3"},
-                                                               {"#### ", ""},
-                                                               {"####", "####"},
-                                                               {"-7", "-7"},
-                                                               {"[Invalid]", "[invalid]"},
-                                                               {".", ""},
-                                                               {"###,# 5", "5"}};
-  for (const auto& [text, expected] : cases) EXPECT_EQ(normalised(text), expected) << text;
-}
 
 TEST(Gsm8k, PromptsAreThoseOfTheHarness) {
   KVX_NEED_DATA(test, "gsm8k/test.jsonl");
@@ -99,6 +36,21 @@ TEST(Gsm8k, PromptsAreThoseOfTheHarness) {
   }
 }
 
+// Of the same harness, with a BOS.
+TEST(Gsm8k, PromptsHaveTheTokensOfTheHarness) {
+  KVX_NEED_DATA(test, "gsm8k/test.jsonl");
+  KVX_NEED_DATA(train, "gsm8k/train.jsonl");
+  KVX_NEED_DATA(tokenizer_path, "tokenizers/mistral-v1");
+  const auto tokenizer = model::Tokenizer::open(tokenizer_path);
+  const auto task = make_gsm8k({.test_path = test, .train_path = train});
+  for (const auto& [index, tokens] :
+       std::vector<std::pair<int64_t, size_t>>{{0, 1129}, {1, 1109}, {2, 1193}}) {
+    const Sample sample = task->sample(index);
+    EXPECT_EQ(tokenizer->encode(sample.context + sample.question, true, false).size(), tokens)
+        << index;
+  }
+}
+
 struct AllPrompts {
   int64_t shots;
   size_t bytes;
@@ -116,7 +68,6 @@ TEST_P(Gsm8kPrompts, OfAllItemsAreThoseOfTheHarness) {
     bytes += task->sample(i).context.size() + task->sample(i).question.size();
   EXPECT_EQ(bytes, GetParam().bytes);
   EXPECT_EQ(prompts_sha256(*task), GetParam().sha256);
-  EXPECT_EQ(task->identity().at("prompts_sha256"), GetParam().sha256);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -191,7 +142,8 @@ TEST_F(Gsm8kFiles, LimitCutsTheListShort) {
   some.limit = 1;
   EXPECT_EQ(make_gsm8k(some)->size(), 1);
   EXPECT_EQ(make_gsm8k(some)->sample(0).context, all->sample(0).context);
-  EXPECT_NE(make_gsm8k(some)->identity(), all->identity());
+  EXPECT_EQ(make_gsm8k(some)->identity(), all->identity());
+  EXPECT_EQ(make_gsm8k(some)->selection(), Json({{"samples", 1}}));
   some.limit = 9;
   EXPECT_EQ(make_gsm8k(some)->size(), 2);
 }
@@ -218,17 +170,17 @@ TEST_F(Gsm8kFiles, IdentityHoldsBothFilesAndTheStops) {
 TEST_F(Gsm8kFiles, RefusesWhatIsNoSuchFile) {
   refused("", good_, {"test.jsonl", "is empty"});
   refused(good_, "", {"train.jsonl", "is empty"});
-  refused(good_ + "{\"question\": \"Q\"}\n", good_, {"test.jsonl", "line 3", "no \"answer\""});
-  refused(good_ + "{\"answer\": \"#### 1\"}", good_, {"line 3", "no \"question\""});
-  refused("{\"question\": 7, \"answer\": \"#### 1\"}\n", good_,
-          {"line 1", "\"question\"", "number"});
-  refused(good_, "{\"question\": \"Q\", \"answer\": null}\n", {"train.jsonl, line 1", "null"});
-  refused(good_, good_ + row("Q", "no mark"), {"line 3", "\"answer\"", "#### "});
+  refused(good_ + "{\"question\": \"Q\"}\n", good_,
+          {"test.jsonl", "line 3", "'answer' is missing"});
+  refused(good_ + "{\"answer\": \"#### 1\"}", good_, {"line 3", "'question' is missing"});
+  refused("{\"question\": 7, \"answer\": \"#### 1\"}\n", good_, {"line 1", "'question' is '7'"});
+  refused(good_, "{\"question\": \"Q\", \"answer\": [1]}\n", {"train.jsonl, line 1", "'answer'"});
+  refused(good_, good_ + row("Q", "no mark"), {"line 3", "'answer'", "no mark", "#### "});
   refused(good_ + "[1, 2]\n", good_, {"line 3", "not a JSON object"});
-  refused(good_ + "\n" + good_, good_, {"line 3", "not a JSON object"});
+  refused(good_ + "\n" + good_, good_, {"line 3", "not valid JSON"});
   refused(good_ + "{\"question\": \"\xff\", \"answer\": \"#### 1\"}\n", good_, {"line 3", "UTF-8"});
   refused(good_ + "{\"question\": \"\\ud800\", \"answer\": \"#### 1\"}\n", good_, {"line 3"});
-  refused(good_ + std::string(200000, '['), good_, {"line 3"});
+  refused(good_ + std::string(200000, '['), good_, {"line 3", "nested"});
   refused(good_, row("Q", "#### 1"), {"train.jsonl", "1 line", "2 shots"});
 }
 

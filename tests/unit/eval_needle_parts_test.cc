@@ -221,9 +221,9 @@ TEST(NeedleWords, RefusesMalformedLists) {
   test::expect_refused(parse("[]"), {"w.json", "not a JSON object"});
   test::expect_refused(parse("{" + nouns), {"w.json", "'adjectives' is missing"});
   test::expect_refused(parse(R"({"adjectives": "a", )" + nouns),
-                       {R"('adjectives' is "a", not a list of words)"});
+                       {R"('adjectives' is '"a"', not a list of words)"});
   test::expect_refused(parse(R"({"adjectives": [], )" + nouns),
-                       {"'adjectives' is [], not a list of words"});
+                       {"'adjectives' is '[]', not a list of words"});
   test::expect_refused(parse(R"({"adjectives": ["a", 7], )" + nouns),
                        {"'adjectives[1]' is of type number"});
   test::expect_refused(parse(R"({"adjectives": ["a", "a"], )" + nouns), {"'adjectives[1]'", "'a'"});

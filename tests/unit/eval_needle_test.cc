@@ -23,6 +23,7 @@ class Bytes final : public model::Tokenizer {
     return std::vector<int32_t>(text.size() + (add_bos ? 1 : 0));
   }
   std::string decode(std::span<const int32_t>) const override { return {}; }
+  std::string piece(int32_t id) const override { return {static_cast<char>(id)}; }
   int64_t vocab_size() const override { return 256; }
   bool adds_bos() const override { return true; }
   int32_t bos() const override { return 0; }
@@ -66,8 +67,8 @@ void compare_with_oracle(const std::string& name, std::vector<int64_t> lengths,
   ASSERT_EQ(expected.size(), 30U);
   for (int64_t i = 0; i < task->size(); ++i) {
     const Sample sample = task->sample(i);
-    EXPECT_EQ(sha256_hex(sample.context + sample.question), expected[sample.id])
-        << sample.id << "\n"
+    EXPECT_EQ(sha256_hex(sample.context + sample.question), expected[task->id(i)])
+        << task->id(i) << "\n"
         << sample.context << sample.question;
   }
 }
@@ -87,8 +88,8 @@ TEST(Needle, FillsTheLengthButForLessThanAWord) {
   for (int64_t i = 0; i < task->size(); ++i) {
     const Sample sample = task->sample(i);
     const int64_t length = std::stoll(sample.cell[1].second);
-    EXPECT_LE(size_of(sample, bytes), length) << sample.id;
-    EXPECT_GT(size_of(sample, bytes), length - 20) << sample.id;
+    EXPECT_LE(size_of(sample, bytes), length) << task->id(i);
+    EXPECT_GT(size_of(sample, bytes), length - 20) << task->id(i);
   }
 }
 
@@ -103,9 +104,9 @@ TEST(Needle, NeverExceedsTheLengthHoweverThePromptIsCutIntoTokens) {
     const int64_t length = std::stoll(sample.cell[1].second);
     const auto apart = std::ssize(tokenizer->encode(sample.context, true, false)) +
                        std::ssize(tokenizer->encode(sample.question, false, false));
-    EXPECT_LE(size_of(sample, *tokenizer), length) << sample.id;
-    EXPECT_LE(apart + sample.new_tokens, length) << sample.id;
-    EXPECT_GE(size_of(sample, *tokenizer), length - 8) << sample.id;
+    EXPECT_LE(size_of(sample, *tokenizer), length) << task->id(i);
+    EXPECT_LE(apart + sample.new_tokens, length) << task->id(i);
+    EXPECT_GE(size_of(sample, *tokenizer), length - 8) << task->id(i);
   }
 }
 
@@ -118,21 +119,21 @@ TEST(Needle, SamplesAreFunctionsOfSeedAndCellAlone) {
   std::set<std::string> ids, prompts;
   for (int64_t i = 0; i < task->size(); ++i) {
     const Sample sample = task->sample(i);
-    ids.insert(sample.id);
+    ids.insert(task->id(i));
     prompts.insert(sample.context + sample.question);
   }
   EXPECT_EQ(ids.size(), 24U);
   EXPECT_EQ(prompts.size(), 24U);
   // Kinds first, then lengths, depths, numbers: the second kind's second length, first depth.
   const Sample sample = task->sample(12 + 6 + 2);
-  EXPECT_EQ(sample.id, "multikey4-1200-0-2");
+  EXPECT_EQ(task->id(12 + 6 + 2), "multikey4-1200-0-2");
   const std::vector<std::pair<std::string, std::string>> cell{
       {"kind", "multikey4"}, {"length", "1200"}, {"depth", "0"}};
   EXPECT_EQ(sample.cell, cell);
   NeedleSettings few = settings({"multikey4"}, {1200}, {0});
   few.samples = 9;
   const auto alone = make_needle(few, bytes);
-  EXPECT_EQ(alone->sample(2).id, sample.id);
+  EXPECT_EQ(alone->id(2), task->id(12 + 6 + 2));
   EXPECT_EQ(alone->sample(2).context, sample.context);
   EXPECT_EQ(alone->sample(2).question, sample.question);
   EXPECT_EQ(alone->sample(2).expected, sample.expected);
@@ -149,13 +150,13 @@ TEST(Needle, ExpectsWhatIsHiddenOnce) {
     const Sample sample = task->sample(i);
     EXPECT_EQ(sample.new_tokens, 128);
     EXPECT_EQ(sample.stops, std::vector<std::string>{"\n"});
-    ASSERT_EQ(sample.expected.size(), answers[static_cast<size_t>(i)]) << sample.id;
+    ASSERT_EQ(sample.expected.size(), answers[static_cast<size_t>(i)]) << task->id(i);
     EXPECT_EQ(std::set<std::string>(sample.expected.begin(), sample.expected.end()).size(),
               sample.expected.size());
     for (const std::string& value : sample.expected) {
       EXPECT_EQ(value.size(), 7U);
       const size_t at = sample.context.find(" is: " + value + ".");
-      ASSERT_NE(at, std::string::npos) << sample.id;
+      ASSERT_NE(at, std::string::npos) << task->id(i);
       EXPECT_EQ(sample.context.find(value, at + 12), std::string::npos);
       // Its key is one that the question names.
       const size_t key = sample.context.rfind("numbers for ", at) + 12;
@@ -188,10 +189,11 @@ TEST(Needle, IdentityNamesWhatDecides) {
   const Bytes bytes;
   NeedleSettings some = settings({"single"}, {1500}, {0, 100});
   const Json identity = make_needle(some, bytes)->identity();
-  EXPECT_EQ(identity.dump(),
-            R"({"version":1,"kinds":["single"],"lengths":[1500],"depths":[0,100],"samples":1,)"
-            R"("seed":5,"bos":true,"shape":"ruler-shaped","haystack_sha256":")" +
-                sha256_hex(some.haystack) + R"(","words_sha256":")" + some.words.sha256() + "\"}");
+  EXPECT_EQ(identity.dump(), R"({"seed":5,"bos":true,"shape":"ruler-shaped","haystack_sha256":")" +
+                                 sha256_hex(some.haystack) + R"(","words_sha256":")" +
+                                 some.words.sha256() + "\"}");
+  EXPECT_EQ(make_needle(some, bytes)->selection().dump(),
+            R"({"kinds":["single"],"lengths":[1500],"depths":[0,100],"samples":1})");
   some.haystack += " More.";
   EXPECT_NE(make_needle(some, bytes)->identity(), identity);
   some.kinds = {"passkey"};

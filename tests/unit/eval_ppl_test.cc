@@ -182,6 +182,7 @@ TEST_F(Ppl, EveryFieldIsDocumented) {
   expect_fields(printed_json, "");
   expect_fields(printed_json.at("run"), "");
   expect_fields(printed_json.at("run").at("identity"), "identity.");
+  expect_fields(printed_json.at("run").at("tasks").at("ppl"), "tasks.ppl.");
   expect_fields(printed_json.at("run").at("sessions").at(0), "");
   const Json& row = printed_json.at("modes").at(0).at("rows").at(1);
   expect_fields(row, "");
