@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <optional>
 #include <stdexcept>
@@ -21,7 +20,7 @@ namespace kvx::eval {
 namespace {
 
 constexpr int64_t kMostSamples = int64_t{1} << 20;
-// No tokenizer packs more words (passkey: characters) of such text into a token on average.
+// Words (passkey: characters) of haystack per token at most; far more than tokenizers pack.
 constexpr int64_t kMostPerToken = 16;
 
 template <class T>
@@ -138,23 +137,26 @@ NeedleTask::Place NeedleTask::place(int64_t index) const {
 }
 
 NeedleTask::Context NeedleTask::draw(const Place& place, Sample& sample) const {
-  const auto& [kind, length, depth, id] = place;
-  sample.id = id;
+  const NeedleKind& kind = place.kind;
+  sample.id = place.id;
   sample.stops = {"\n"};
-  sample.cell = {
-      {"kind", kind.name}, {"length", std::to_string(length)}, {"depth", std::to_string(depth)}};
+  sample.cell = {{"kind", kind.name},
+                 {"length", std::to_string(place.length)},
+                 {"depth", std::to_string(place.depth)}};
   if (!kind.in_prose()) {
-    const int64_t key = draw_passkey(seed_, id);
+    const int64_t key = draw_passkey(seed_, place.id);
     sample.question = passkey_question();
     sample.new_tokens = kPasskeyNewTokens;
     sample.expected = {std::to_string(key)};
-    return [key, depth](int64_t n) { return passkey_context(n, n * depth / 100, key); };
+    return
+        [key, depth = place.depth](int64_t n) { return passkey_context(n, n * depth / 100, key); };
   }
-  const NeedleDraw drawn = draw_needles(seed_, id, kind, depth, haystack_->sentences(), words_);
+  const NeedleDraw drawn =
+      draw_needles(seed_, place.id, kind, place.depth, haystack_->sentences(), words_);
   const int answers = kind.answers();
-  const int keys = kind.asks == NeedleKind::Asks::kEveryKey ? kind.needles : 1;
   std::vector<std::string> asked;
-  for (int i = 0; i < keys; ++i) asked.push_back(drawn.needles[static_cast<size_t>(i)].key);
+  for (int i = 0; i < std::min(kind.keys(), answers); ++i)
+    asked.push_back(drawn.needles[static_cast<size_t>(i)].key);
   for (int i = 0; i < answers; ++i)
     sample.expected.push_back(drawn.needles[static_cast<size_t>(i)].value);
   sample.question = needle_question(answers, asked);

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <system_error>
 #include <unordered_set>
 
 #include "eval/files.h"
-#include "eval/number.h"
 #include "sim/api/error.h"
+#include "sim/model/checkpoint/json.h"
 #include "sim/model/checkpoint/utf8.h"
 
 namespace kvx::eval {
@@ -36,19 +37,16 @@ void check_word(const std::string& word, const std::string& place) {
   if (word.front() == ' ' || word.back() == ' ') throw wrong("begins or ends with a blank");
 }
 
-std::vector<std::string> json_list(const Json& json, const char* field, const std::string& path) {
-  const std::string list = fmt::format("{}: field '{}'", path, field);
-  const auto found = json.is_object() ? json.find(field) : json.end();
-  if (found == json.end()) throw environment_error(list + " is missing");
-  if (!found->is_array())
-    throw environment_error(fmt::format("{} is {}, not a list", list, found->type_name()));
-  if (found->empty()) throw environment_error(list + " has no words");
+std::vector<std::string> json_list(const model::JsonFields& fields, const char* field) {
+  const nlohmann::json& list = fields.require(field);
+  if (!list.is_array() || list.empty()) throw fields.wrong(field, "a list of words");
   std::vector<std::string> words;
   std::unordered_set<std::string> seen;
-  for (const Json& entry : *found) {
-    const std::string place = fmt::format("{}: field '{}[{}]'", path, field, words.size());
+  for (const nlohmann::json& entry : list) {
+    const std::string place = fmt::format("{}: field '{}[{}]'", fields.file(), field, words.size());
     if (!entry.is_string())
-      throw environment_error(fmt::format("{} is {}, not a string", place, entry.type_name()));
+      throw environment_error(
+          fmt::format("{} is of type {}, not a word", place, entry.type_name()));
     const std::string& word = words.emplace_back(entry.get<std::string>());
     check_word(word, place);
     if (!seen.insert(word).second)
@@ -97,13 +95,10 @@ const NeedleWords& embedded_needle_words() {
 }
 
 NeedleWords parse_needle_words(std::string_view json, const std::string& path) {
-  Json parsed;
-  try {
-    parsed = Json::parse(json);
-  } catch (const Json::parse_error& error) {
-    throw environment_error(fmt::format("{}: not JSON at byte {}", path, error.byte));
-  }
-  return {json_list(parsed, "adjectives", path), json_list(parsed, "nouns", path)};
+  const nlohmann::json object = model::parse_json(json, path);
+  if (!object.is_object()) throw environment_error(path + ": is not a JSON object");
+  const model::JsonFields fields(object, path);
+  return {json_list(fields, "adjectives"), json_list(fields, "nouns")};
 }
 
 NeedleWords read_needle_words(const std::string& path) {

@@ -215,14 +215,17 @@ TEST(NeedleWords, RefusesMalformedLists) {
     return [json] { parse_needle_words(json, "w.json"); };
   };
   const std::string nouns = R"("nouns": ["a"]})";
-  test::expect_refused(parse("{"), {"w.json", "not JSON"});
-  test::expect_refused(parse("\xff"), {"w.json", "not JSON"});
-  test::expect_refused(parse("[]"), {"w.json", "'adjectives' is missing"});
+  test::expect_refused(parse("{"), {"w.json", "not valid JSON"});
+  test::expect_refused(parse("\xff"), {"w.json", "not valid JSON"});
+  test::expect_refused(parse("1e999"), {"w.json", "not valid JSON"});
+  test::expect_refused(parse("[]"), {"w.json", "not a JSON object"});
   test::expect_refused(parse("{" + nouns), {"w.json", "'adjectives' is missing"});
-  test::expect_refused(parse(R"({"adjectives": "a", )" + nouns), {"'adjectives' is string"});
-  test::expect_refused(parse(R"({"adjectives": [], )" + nouns), {"'adjectives' has no words"});
+  test::expect_refused(parse(R"({"adjectives": "a", )" + nouns),
+                       {R"('adjectives' is '"a"', not a list of words)"});
+  test::expect_refused(parse(R"({"adjectives": [], )" + nouns),
+                       {"'adjectives' is '[]', not a list of words"});
   test::expect_refused(parse(R"({"adjectives": ["a", 7], )" + nouns),
-                       {"'adjectives[1]' is number"});
+                       {"'adjectives[1]' is of type number"});
   test::expect_refused(parse(R"({"adjectives": ["a", "a"], )" + nouns), {"'adjectives[1]'", "'a'"});
   test::expect_refused(parse(R"({"adjectives": [""], )" + nouns), {"'adjectives[0]' is empty"});
   test::expect_refused(parse(R"({"adjectives": ["a\n"], )" + nouns), {"control character 0x0a"});
