@@ -22,20 +22,16 @@ using Views = std::vector<std::string_view>;
 
 TEST(Haystack, CutsWordsIntoSentences) {
   const Haystack text(
-      "  One  two.\nThree (four!)  \xe2\x80\x9c"
-      "Five?\xe2\x80\x9d six\tseven... eight e.g. nine\n.x \"",
+      "  One  two.\nThree (four!)  \u201cFive?\u201d six\tseven... eight e.g. nine\n.x \"",
       "x.txt");
   EXPECT_EQ(text.words(), 12);
   ASSERT_EQ(text.sentences(), 6);
-  EXPECT_EQ(text.take(0, 12), (Views{"One two.", "Three (four!)",
-                                     "\xe2\x80\x9c"
-                                     "Five?\xe2\x80\x9d",
+  EXPECT_EQ(text.take(0, 12), (Views{"One two.", "Three (four!)", "\u201cFive?\u201d",
                                      "six seven...", "eight e.g.", "nine .x \""}));
   EXPECT_EQ(text.take(1, 1), (Views{"Three"}));
   EXPECT_EQ(text.take(4, 3), (Views{"eight e.g.", "nine"}));
-  EXPECT_EQ(text.take(5, 8), (Views{"nine .x \"", "One two.", "Three (four!)",
-                                    "\xe2\x80\x9c"
-                                    "Five?\xe2\x80\x9d"}));
+  EXPECT_EQ(text.take(5, 8),
+            (Views{"nine .x \"", "One two.", "Three (four!)", "\u201cFive?\u201d"}));
   EXPECT_TRUE(text.take(2, 0).empty());
   EXPECT_THROW(text.take(6, 1), std::logic_error);
 }
