@@ -37,7 +37,8 @@ std::string mean_text(const std::vector<const ErrorRecord*>& records, double Lay
   std::vector<double> values;
   for (const ErrorRecord* record : records)
     for (const LayerErrors& layer : record->layers) values.push_back(layer.*value);
-  return fmt::format("{:#.3g}", mean(values));
+  const double all = mean(values);
+  return all == 0 ? "0" : fmt::format("{:#.3g}", all);
 }
 
 std::vector<std::string> table_row(const std::vector<const ErrorRecord*>& records) {

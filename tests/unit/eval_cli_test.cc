@@ -355,6 +355,14 @@ TEST(Plan, EveryTaskTakesTheModesItKnows) {
   EXPECT_EQ(both({"prefill-exact"}).generated, (Modes{CacheMode::kPrefillExact}));
   EXPECT_EQ(both({"streamed"}).ppl, both({"streamed"}).generated);
   EXPECT_THROW(eval::parse_modes({"all"}, {.generated = true}), Error);
+  const auto error = [](const Words& texts, bool generated) {
+    return eval::parse_modes(texts, {.error = true, .generated = generated}).error;
+  };
+  EXPECT_EQ(error({}, false), (Modes{CacheMode::kStreamed}));
+  EXPECT_EQ(error({"all,streamed"}, false), (Modes{CacheMode::kAll, CacheMode::kStreamed}));
+  EXPECT_EQ(error({"all"}, true), (Modes{CacheMode::kAll}));
+  EXPECT_EQ(error({"context-exact"}, true), (Modes{CacheMode::kStreamed}));
+  EXPECT_THROW(error({"context-exact"}, false), Error);
 }
 
 TEST(ProgressLine, ShowsShareAndTimeLeft) {
