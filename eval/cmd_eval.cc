@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include "eval/cli.h"
+#include "eval/error_table.h"
 #include "eval/inputs.h"
 #include "eval/interrupt.h"
 #include "eval/runner.h"
@@ -34,9 +35,13 @@ decodes to and the attention of some queries. --backend cpu,cuda runs every unit
 every logit and every likelihood, and shows where they part (exit code 1). On a folder that the
 other backend filled, the recorded values are compared.
 
+--task error: relative errors of K, V, attention weights and attention output of every layer, each
+layer alone on what the unquantised model computes there, over the first windows of the text
+(--error-windows N). The caches are the reference's, whatever backend runs the model.
+
 The table goes to standard output, progress to standard error. The run folder gets run.json, one
 line of results.jsonl per window and scheme, table.csv, divergence.csv, positions.csv (scores by
-position in the window), plot.svg and positions.svg; the same command continues a folder that was
+position in the window), plot.svg and positions.svg, of task error error.csv; the same command continues a folder that was
 interrupted, and more schemes, modes or windows may be added.
 
 )";
@@ -70,6 +75,11 @@ int cmd_eval(const std::vector<std::string>& words) {
     return static_cast<int>(Exit::kInterrupted);
   }
   note(fmt::format("{} units in {}", folder.size(), in.out));
+  if (in.error) {
+    folder.write_view("error.csv", error_csv(folder));
+    if (!options.flag("json"))
+      print(error_table(folder, in.error->windows, note) + (in.ppl ? "\n" : ""));
+  }
   if (!in.ppl) return 0;
   const Summary summary = summarise(folder, in.ppl->cut, in.ppl->windows, bins, note);
   folder.write_view("table.csv", summary_csv(summary));
