@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "eval/plot_axis.h"
@@ -42,21 +43,14 @@ Axis x_axis(const Scatter& scatter) {
 }
 
 std::string front(const Scatter& scatter, const Axis& x, const Axis& y, Obstacles& obstacles) {
-  const double sign = scatter.more_is_better ? -1 : 1;
-  std::vector<ScatterPoint> sorted = scatter.points;
-  std::stable_sort(sorted.begin(), sorted.end(), [&](const ScatterPoint& a, const ScatterPoint& b) {
-    return a.bits != b.bits ? a.bits < b.bits : sign * a.value < sign * b.value;
-  });
   std::string line;
-  double best = scatter.cap, last_x = 0, last_y = 0;
-  for (const ScatterPoint& point : sorted) {
-    if (sign * point.value >= best) continue;
-    best = sign * point.value;
-    const double to_x = x(point.bits), to_y = y(point.value);
+  double last_x = 0, last_y = 0;
+  for (const size_t i : front_of(scatter)) {
+    const double to_x = x(scatter.points[i].bits), to_y = y(scatter.points[i].value);
     constexpr int kSteps = 24;
-    for (int i = 0; i < kSteps && !line.empty(); ++i)
-      obstacles.push_back({{last_x + (to_x - last_x) * i / kSteps - 2,
-                            last_y + (to_y - last_y) * i / kSteps - 2, 4, 4},
+    for (int k = 0; k < kSteps && !line.empty(); ++k)
+      obstacles.push_back({{last_x + (to_x - last_x) * k / kSteps - 2,
+                            last_y + (to_y - last_y) * k / kSteps - 2, 4, 4},
                            0.5});
     line += fmt::format("{}{:.1f},{:.1f}", line.empty() ? "" : " ", to_x, to_y);
     last_x = to_x;
@@ -112,6 +106,24 @@ void add_points(TemplateData& plot, const Scatter& scatter, const Axis& x, const
 }
 
 }  // namespace
+
+std::vector<size_t> front_of(const Scatter& scatter) {
+  const std::vector<ScatterPoint>& points = scatter.points;
+  const double sign = scatter.more_is_better ? -1 : 1;
+  std::vector<size_t> order(points.size()), front;
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return points[a].bits != points[b].bits ? points[a].bits < points[b].bits
+                                            : sign * points[a].value < sign * points[b].value;
+  });
+  double best = kNoCap;
+  for (const size_t i : order) {
+    if (sign * points[i].value >= best || points[i].value >= scatter.cap) continue;
+    best = sign * points[i].value;
+    front.push_back(i);
+  }
+  return front;
+}
 
 std::string scatter_svg(const Scatter& scatter, std::vector<std::string>& families) {
   TemplateData plot = plot_frame(scatter.title, scatter.area);

@@ -32,8 +32,11 @@ struct Scatter {
   Box area;                                        // of the plot, without titles and ticks
 };
 
-// Bars, points, names and the front: the line through the points that no other is at most as large
-// as and at least as good as. `families`: family_color.
+// The points that no other is at most as large as and at least as good as, by size; none beyond the
+// cap.
+std::vector<size_t> front_of(const Scatter& scatter);
+
+// Bars, points, names and a line through the front. `families`: family_color.
 std::string scatter_svg(const Scatter& scatter, std::vector<std::string>& families);
 
 }  // namespace kvx::eval

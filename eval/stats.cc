@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 namespace kvx::eval {
 
@@ -57,6 +58,40 @@ std::optional<Interval> paired_bootstrap(
     draw = statistic(subject_sum / static_cast<double>(n), base_sum / static_cast<double>(n));
   }
   return Interval{percentile(draws, 0.025), percentile(draws, 0.975)};
+}
+
+Interval wilson_interval(int64_t successes, int64_t count) {
+  constexpr double kZ = 1.959963984540054;  // the normal distribution's 97.5 % quantile
+  if (count == 0) return {0, 1};
+  const double n = static_cast<double>(count);
+  const double share = static_cast<double>(successes) / n;
+  const double scale = 1 + kZ * kZ / n;
+  const double middle = (share + kZ * kZ / (2 * n)) / scale;
+  const double half = kZ * std::sqrt(share * (1 - share) / n + kZ * kZ / (4 * n * n)) / scale;
+  return {successes == 0 ? 0 : middle - half, successes == count ? 1 : middle + half};
+}
+
+// Twice the binomial tail below: its largest term by the gamma function, the others in proportion.
+double mcnemar_exact(const PairedOutcomes& outcomes) {
+  const int64_t few = std::min(outcomes.lost, outcomes.gained);
+  const int64_t all = outcomes.lost + outcomes.gained;
+  const auto log_factorial = [](int64_t n) { return std::lgamma(static_cast<long double>(n + 1)); };
+  const long double largest =
+      std::exp(log_factorial(all) - log_factorial(few) - log_factorial(all - few) -
+               static_cast<long double>(all) * std::numbers::ln2_v<long double>);
+  long double sum = 1, term = 1;
+  for (int64_t k = few; k > 0; --k) {
+    term *= static_cast<long double>(k) / static_cast<long double>(all - k + 1);
+    sum += term;
+  }
+  return static_cast<double>(std::min(1.0L, 2 * largest * sum));
+}
+
+Difference paired_difference(const PairedOutcomes& outcomes) {
+  const double n = static_cast<double>(outcomes.items);
+  const double net = static_cast<double>(outcomes.gained - outcomes.lost);
+  const double discordant = static_cast<double>(outcomes.gained + outcomes.lost);
+  return {net / n, std::sqrt(discordant - net * net / n) / n};
 }
 
 }  // namespace kvx::eval

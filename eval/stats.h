@@ -38,4 +38,28 @@ std::optional<Interval> paired_bootstrap(
 // The index that draw `counter` of a seed picks out of `count`.
 int64_t bootstrap_index(uint64_t seed, uint64_t counter, int64_t count);
 
+// Wilson's 95 % interval of a proportion (Wilson 1927, without continuity correction), 0 <=
+// successes <= count. 0 to 1 for a count of 0.
+Interval wilson_interval(int64_t successes, int64_t count);
+
+// The same items judged right or wrong under the base and under a scheme.
+struct PairedOutcomes {
+  int64_t items = 0;
+  int64_t lost = 0;    // right under the base alone
+  int64_t gained = 0;  // right under the scheme alone; lost + gained <= items
+};
+
+// McNemar's exact two-sided test: the probability of a split of the discordant items at least as
+// uneven as this one, were each as likely to be lost as gained. 1 where there are none.
+double mcnemar_exact(const PairedOutcomes& outcomes);
+
+struct Difference {
+  double value = 0;
+  double error = 0;  // standard error
+};
+
+// Accuracy under the scheme minus accuracy under the base, as shares (Agresti, Categorical Data
+// Analysis, section 10.1). NaN for no items.
+Difference paired_difference(const PairedOutcomes& outcomes);
+
 }  // namespace kvx::eval

@@ -1,0 +1,189 @@
+#include "eval/report/page.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "eval/report/html.h"
+#include "eval/report/made.h"
+#include "eval/report/scheme_page.h"
+#include "eval/report/task_text.h"
+
+namespace kvx::report {
+namespace {
+
+using eval::TemplateData;
+using eval::TemplateObject;
+
+std::string numbers_key(const Numbers& numbers) {
+  std::vector<std::pair<size_t, std::string>> ordered;
+  for (const auto& [label, number] : numbers) ordered.emplace_back(number, label);
+  std::sort(ordered.begin(), ordered.end());
+  TemplateData data;
+  data["schemes"] = eval::template_list(ordered, [](const auto& one) -> TemplateData {
+    return TemplateObject{{"number", fmt::format("{}", one.first)}, {"label", one.second}};
+  });
+  return eval::render("key.html", data);
+}
+
+// Perplexity and divergence, or score, or error against bits.
+std::string plots_html(const Section& section, const Table& table) {
+  std::string figures = figure_html(accuracy_svg(table, section.numbers), accuracy_caption(table));
+  if (table.kind == Kind::kWindows)
+    figures += figure_html(divergence_svg(table, section.numbers), divergence_caption());
+  return eval::render("plots.html", TemplateObject{{"figures", figures}}) +
+         (table.rows.size() > kMostNames ? numbers_key(section.numbers) : "");
+}
+
+std::string maps_html(const Table& table) {
+  std::map<std::string, std::string> by_kind;
+  std::vector<std::string> kinds;
+  for (const Row& row : table.rows)
+    for (const NamedMap& one : cell_maps(table, row)) {
+      if (!by_kind.contains(one.name)) kinds.push_back(one.name);
+      by_kind[one.name] += figure_html(heat_svg(one.map), row.label);
+    }
+  std::string html;
+  for (const std::string& kind : kinds)
+    html += eval::render("maps.html",
+                         TemplateObject{{"title", fmt::format("{}: {}", title_of(table), kind)},
+                                        {"maps", by_kind[kind]}});
+  return html.empty() ? html
+                      : html + eval::render("text.html", TemplateObject{{"text", map_caption()}});
+}
+
+std::string strips_html(const Table& table) {
+  static constexpr const char* kTitles[] = {"K", "V", "Attention weights", "Attention output"};
+  std::string html;
+  for (size_t i = 0; i < kErrorNames.size(); ++i) {
+    std::vector<std::pair<std::string, std::vector<double>>> lines;
+    for (const Row& row : table.rows) {
+      if (row.base) continue;
+      lines.emplace_back(row.label, std::vector<double>{});
+      for (const LayerError& layer : row.layers) lines.back().second.push_back(layer[i]);
+    }
+    if (lines.empty()) continue;
+    html += eval::render(
+        "strip.html",
+        TemplateObject{{"title", fmt::format("{}: relative error by layer, %", kTitles[i])},
+                       {"svg", strips_svg(kTitles[i], lines)}});
+  }
+  return html;
+}
+
+std::string table_html(const std::vector<Section>& sections, size_t index, size_t at) {
+  const Section& section = sections[index];
+  const Table& table = section.tables[at];
+  std::map<std::string, std::string> links;
+  for (const Row& row : table.rows) links[row.label] = scheme_page_name(sections, index, row.label);
+  TemplateData data;
+  data["anchor"] = fmt::format("m{}-t{}", index + 1, at + 1);
+  data["title"] = task_title(table);
+  data["protocol"] = protocol_text(section.model, table);
+  data["notes"] = list_html(table_notes(table));
+  data["plots"] = plots_html(section, table);
+  data["table"] = grid_html(details(table, section.numbers), links);
+  data["maps"] = maps_html(table);
+  data["strips"] = table.kind == Kind::kErrors ? strips_html(table) : "";
+  return eval::render("task.html", data);
+}
+
+std::vector<std::string> holes_of(const Section& section) {
+  std::vector<std::string> holes;
+  for (const Table& table : section.tables) {
+    for (const std::string& hole : table.holes)
+      holes.push_back(fmt::format("{}: {}", title_of(table), hole));
+    if (table.missing.empty()) continue;
+    std::string names;
+    for (const std::string& label : table.missing) names += (names.empty() ? "" : ", ") + label;
+    holes.push_back(fmt::format("{}: no units of {}", title_of(table), names));
+  }
+  for (const Task& task : section.model.tasks)
+    if (task.modes.empty()) holes.push_back(fmt::format("{}: no units at all", task.name));
+  for (const auto& run : section.model.runs)
+    holes.insert(holes.end(), run->notes.begin(), run->notes.end());
+  return holes;
+}
+
+std::string section_html(const std::vector<Section>& sections, size_t index) {
+  const Section& section = sections[index];
+  std::map<std::string, std::string> links;
+  for (const std::string& scheme : section.model.schemes) {
+    const std::string label = label_of(section.model, scheme);
+    links[label] = scheme_page_name(sections, index, label);
+  }
+  TemplateData data;
+  data["anchor"] = fmt::format("m{}", index + 1);
+  data["name"] = model_name(section.model);
+  data["shape"] = model_shape(section.model);
+  data["overview"] = grid_html(overview(section.model, section.tables, section.numbers), links);
+  const std::vector<std::string> holes = holes_of(section);
+  data["has_holes"] = !holes.empty();
+  data["holes"] = list_html(holes);
+  data["good"] = section.evidence.good();
+  data["evidence"] = list_html(evidence_text(section.evidence));
+  std::string tasks;
+  for (size_t at = 0; at < section.tables.size(); ++at) tasks += table_html(sections, index, at);
+  data["tasks"] = tasks;
+  data["made"] = made_html(section.model);
+  TemplateData contents(TemplateData::type::list);
+  for (size_t at = 0; at < section.tables.size(); ++at)
+    contents.push_back(TemplateObject{{"link", fmt::format("m{}-t{}", index + 1, at + 1)},
+                                      {"text", task_title(section.tables[at])}});
+  data["contents"] = std::move(contents);
+  return eval::render("model.html", data);
+}
+
+}  // namespace
+
+Section make_section(Model model) {
+  Section section;
+  section.tables = score_all(model);
+  section.evidence = evidence_of(model);
+  for (const std::string& scheme : model.schemes)
+    if (!is_base(scheme))
+      section.numbers.emplace(label_of(model, scheme), section.numbers.size() + 1);
+  section.model = std::move(model);
+  return section;
+}
+
+std::string scheme_page_name(const std::vector<Section>& sections, size_t section,
+                             const std::string& label) {
+  std::string name = section == 0 ? "scheme-" : fmt::format("scheme-m{}-", section + 1);
+  for (const char c : label)
+    name += (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ? c : '-';
+  // Labels that differ in other characters alone would share a page.
+  const auto slug = [](std::string text) {
+    for (char& c : text)
+      if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_')) c = '-';
+    return text;
+  };
+  int64_t same = 0;
+  for (const std::string& scheme : sections[section].model.schemes) {
+    const std::string other = label_of(sections[section].model, scheme);
+    if (other == label) break;
+    same += slug(other) == slug(label) ? 1 : 0;
+  }
+  return name + (same > 0 ? fmt::format("-{}", same + 1) : "") + ".html";
+}
+
+Files report_pages(const std::vector<Section>& sections, const std::string& command) {
+  std::string models, names;
+  for (size_t i = 0; i < sections.size(); ++i) {
+    models += section_html(sections, i);
+    names += (i > 0 ? ", " : "") + model_name(sections[i].model);
+  }
+  const std::string title = "KV-cache schemes: accuracy against bits";
+  Files files{
+      {"index.html", page_html(title + ": " + names,
+                               eval::render("index.html", TemplateObject{{"title", title},
+                                                                         {"models", models},
+                                                                         {"command", command}}))}};
+  for (size_t i = 0; i < sections.size(); ++i)
+    for (const std::string& scheme : sections[i].model.schemes)
+      files.emplace_back(scheme_page_name(sections, i, label_of(sections[i].model, scheme)),
+                         scheme_page(sections[i], scheme));
+  return files;
+}
+
+}  // namespace kvx::report

@@ -1,0 +1,147 @@
+#include "eval/report/unit.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <stdexcept>
+
+namespace kvx::report {
+namespace {
+
+constexpr size_t kMostLayers = 4096;
+
+[[noreturn]] void refuse(const std::string& problem) { throw std::runtime_error(problem); }
+
+std::string text(const Json& json, const char* name) {
+  const Json& field = json.at(name);
+  if (!field.is_string()) refuse(fmt::format("{} is not a string", name));
+  return field.get<std::string>();
+}
+
+int64_t count(const Json& json, const char* name, int64_t least = 0) {
+  const Json& field = json.at(name);
+  if (!field.is_number_integer() || field.get<int64_t>() < least)
+    refuse(fmt::format("{} is {}, not an integer from {}", name, field.dump(), least));
+  return field.get<int64_t>();
+}
+
+double positive(const Json& json, const char* name) {
+  const Json& field = json.at(name);
+  if (!field.is_number() || !(field.get<double>() > 0))
+    refuse(fmt::format("{} is {}, not above 0", name, field.dump()));
+  return field.get<double>();
+}
+
+ByteCount parse_bytes(const Json& json) {
+  ByteCount bytes;
+  for (int i = 0; i < kItems; ++i)
+    bytes[static_cast<Item>(i)] = count(json, item_name(static_cast<Item>(i)));
+  if (bytes.total() != count(json, "total")) refuse("bytes do not add up");
+  return bytes;
+}
+
+WindowScores parse_window(const Json& line) {
+  WindowScores scores{count(line, "targets", 1), eval::parse_exact_number(line.at("nll_mean")),
+                      eval::parse_exact_number(line.at("kl_mean")), count(line, "same_top")};
+  if (scores.same_top > scores.targets) refuse("same_top is above targets");
+  return scores;
+}
+
+SampleScores parse_sample(const Json& line) {
+  SampleScores scores;
+  for (const auto& [name, value] : line.at("cell").items())
+    scores.cell.emplace_back(name, value.get_ref<const std::string&>());
+  for (const Json& reading : line.at("readings")) {
+    const double score = eval::parse_exact_number(reading.at("score"));
+    if (!(score >= 0 && score <= 1)) refuse(fmt::format("score is {}, not 0 to 1", score));
+    scores.readings.push_back({text(reading, "filter"), score});
+  }
+  if (scores.readings.empty()) refuse("no readings");
+  return scores;
+}
+
+ErrorScores parse_errors(const Json& line) {
+  ErrorScores scores;
+  for (const Json& layer : line.at("layers")) {
+    LayerError errors;
+    for (size_t i = 0; i < errors.size(); ++i)
+      errors[i] = eval::parse_exact_number(layer.at(kErrorNames[i]));
+    scores.layers.push_back(errors);
+  }
+  if (scores.layers.empty() || scores.layers.size() > kMostLayers)
+    refuse(fmt::format("{} layers", scores.layers.size()));
+  return scores;
+}
+
+eval::BackendRun parse_run(const Json& json, const std::string& name) {
+  eval::BackendRun run{name, positive(json.at("timing"), "seconds"), {}};
+  if (json.contains("shadow")) {
+    const Json& shadow = json.at("shadow");
+    run.shadow = eval::ShadowCount{count(shadow, "E0"), count(shadow, "E1"), count(shadow, "E2"),
+                                   count(shadow, "mismatches")};
+  }
+  return run;
+}
+
+// Lines of earlier programs say nothing of backends: there was one.
+std::vector<eval::BackendRun> parse_runs(const Json& line) {
+  if (!line.contains("backends")) return {parse_run(line, "cpu")};
+  std::vector<eval::BackendRun> runs;
+  for (const Json& backend : line.at("backends"))
+    runs.push_back(parse_run(backend, text(backend, "name")));
+  if (runs.empty()) refuse("no backends");
+  return runs;
+}
+
+// Task ppl has windows, task error layers, every other samples.
+std::variant<WindowScores, SampleScores, ErrorScores> parse_scores(const Json& line,
+                                                                   const std::string& task) {
+  const std::string schema = text(line, "schema");
+  const bool window = schema == "kvx-result/1" || schema == "kvx-result/2";
+  if (window && task == "ppl") return parse_window(line);
+  if (schema == "kvx-error/1" && task == "error") return parse_errors(line);
+  if (schema == "kvx-sample/1" && task != "ppl" && task != "error") return parse_sample(line);
+  throw std::runtime_error(fmt::format("schema is {} of task {}", schema, task));
+}
+
+std::string content_of(Json line) {
+  for (const char* name : {"schema", "key", "task", "mode", "window", "sample", "scheme", "timing",
+                           "backends", "equal", "positions"})
+    line.erase(name);
+  return line.dump();
+}
+
+}  // namespace
+
+std::string task_name(const std::string& task) { return task.substr(0, task.find('@')); }
+
+Unit parse_unit(const Json& line) {
+  Unit unit;
+  unit.task = text(line, "task");
+  unit.mode = text(line, "mode");
+  unit.scheme = text(line, "scheme");
+  unit.scores = parse_scores(line, task_name(unit.task));
+  unit.name = std::holds_alternative<SampleScores>(unit.scores)
+                  ? text(line, "sample")
+                  : fmt::format("{}", count(line, "window"));
+  unit.values = count(line, "values", 1);
+  const Json& bytes = line.at("bytes");
+  unit.bytes = {parse_bytes(bytes.at("k")), parse_bytes(bytes.at("v"))};
+  const Json& nominal = line.at("nominal_bits");
+  unit.nominal = {positive(nominal, "k"), positive(nominal, "v")};
+  const Json& timing = line.at("timing");
+  unit.tokens = positive(timing, "seconds") * positive(timing, "tokens_per_second");
+  unit.runs = parse_runs(line);
+  unit.content = content_of(line);
+  return unit;
+}
+
+bool same_content(const Unit& a, const Unit& b) {
+  if (a.content == b.content) return true;
+  const Json left = Json::parse(a.content), right = Json::parse(b.content);
+  for (const auto& [name, value] : left.items())
+    if (right.contains(name) && right.at(name) != value) return false;
+  return true;
+}
+
+}  // namespace kvx::report
