@@ -15,6 +15,7 @@ using eval::Scatter;
 using eval::TemplateData;
 using eval::TemplateObject;
 
+constexpr size_t kLongName = 24;        // characters; a longer one never fits beside others
 constexpr double kPerplexityCap = 1.5;  // times the base's
 constexpr eval::Box kArea{52, 24, 470, 320};
 constexpr double kWidth = 532, kHeight = 384;
@@ -34,11 +35,13 @@ std::string draw(Scatter& scatter, const Numbers& numbers) {
   for (size_t i = 0; i < scatter.points.size(); ++i) {
     eval::ScatterPoint& point = scatter.points[i];
     const bool named = scatter.points.size() <= kMostNames ||
-                       std::find(front.begin(), front.end(), i) != front.end();
+                       (std::find(front.begin(), front.end(), i) != front.end() &&
+                        point.label.size() <= kLongName);
     point.name = named ? point.label : fmt::format("{}", numbers.at(point.label));
   }
-  std::vector<std::string> families;
-  for (const auto& [label, number] : numbers) eval::family_color(label, families);
+  std::vector<std::string> ordered(numbers.size()), families;
+  for (const auto& [label, number] : numbers) ordered.at(number - 1) = label;
+  for (const std::string& label : ordered) eval::family_color(label, families);
   return figure(kWidth, kHeight, scatter.title, eval::scatter_svg(scatter, families));
 }
 
@@ -99,7 +102,11 @@ std::string accuracy_svg(const Table& table, const Numbers& numbers) {
   const Row* base = table.base();
   Scatter scatter;
   const bool windows = table.kind == Kind::kWindows, samples = table.kind == Kind::kSamples;
-  scatter.title = windows ? "Perplexity" : samples ? "Mean score" : "Relative error of attention";
+  scatter.title = fmt::format("{}, {}",
+                              windows   ? "Perplexity"
+                              : samples ? "Mean score"
+                                        : "Relative error of attention",
+                              table.mode);
   scatter.more_is_better = samples;
   scatter.logarithmic = table.kind == Kind::kErrors;
   if (samples) scatter.range = {-0.04, 1.04};
@@ -122,7 +129,7 @@ std::string accuracy_svg(const Table& table, const Numbers& numbers) {
 
 std::string divergence_svg(const Table& table, const Numbers& numbers) {
   Scatter scatter;
-  scatter.title = "Mean KL divergence from fp:f32, nats";
+  scatter.title = fmt::format("KL divergence from fp:f32, nats, {}", table.mode);
   scatter.logarithmic = true;
   for (const Row& row : table.rows) {
     if (row.base || !row.whole || !std::isfinite(row.kl_mean) || row.kl_mean <= 0) continue;
@@ -194,8 +201,13 @@ std::vector<NamedMap> cell_maps(const Table& table, const Row& row) {
   return maps;
 }
 
-std::string strips_svg(const std::string& description,
-                       const std::vector<std::pair<std::string, std::vector<double>>>& lines) {
+std::vector<double> layer_errors(const Row& row, size_t name) {
+  std::vector<double> errors;
+  for (const LayerError& layer : row.layers) errors.push_back(layer[name]);
+  return errors;
+}
+
+std::string strips_svg(const std::string& description, const ErrorLines& lines) {
   double least = 0, most = 0;
   for (const auto& [name, errors] : lines)
     for (const double error : errors) {

@@ -13,7 +13,8 @@ namespace kvx::report {
 // Numbers of schemes, the same in all pictures and tables of a model.
 using Numbers = std::map<std::string, size_t>;  // by label
 
-// More points than this, and those that are not on the front bear their number alone.
+// More points than this, and those that are not on the front bear their number alone; so do
+// those with very long names.
 inline constexpr size_t kMostNames = 10;
 
 // Perplexity, mean score or error against counted bits. Whole rows alone.
@@ -45,7 +46,9 @@ std::vector<NamedMap> cell_maps(const Table& table, const Row& row);
 
 // Errors of each layer in per cent, a line for each name; the darker, the larger, on one
 // logarithmic scale.
-std::string strips_svg(const std::string& description,
-                       const std::vector<std::pair<std::string, std::vector<double>>>& lines);
+using ErrorLines = std::vector<std::pair<std::string, std::vector<double>>>;
+std::string strips_svg(const std::string& description, const ErrorLines& lines);
+// Of one of kErrorNames, by layer.
+std::vector<double> layer_errors(const Row& row, size_t name);
 
 }  // namespace kvx::report

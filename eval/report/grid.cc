@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "eval/text_table.h"
 
@@ -46,18 +47,17 @@ Grid window_details(const Table& table, const Numbers& numbers) {
   Grid grid;
   grid.head = kFirstHeads;
   grid.head.insert(grid.head.end(), {"windows", "perplexity", "minus base", "95 %", "KL mean",
-                                     "95 %", "same top-1 %", "tokens/s"});
+                                     "same top-1 %", "tokens/s"});
   for (const Row& row : table.rows) {
     std::vector<std::string> cells = first_cells(row, numbers);
     cells.insert(cells.end(), {units_text(row, table), fmt::format("{:.4f}", row.value)});
     if (row.base) {
       cells.insert(cells.end(), {"base", "", "", "", ""});
     } else {
-      cells.insert(
-          cells.end(),
-          {row.delta ? fmt::format("{:+.4f}", *row.delta) : "",
-           interval_text(row.delta_interval, "{:+.4f}"), fmt::format("{:#.3g}", row.kl_mean),
-           interval_text(row.kl_interval, "{:#.3g}"), fmt::format("{:.2f}", 100 * row.same_top)});
+      cells.insert(cells.end(), {row.delta ? fmt::format("{:+.4f}", *row.delta) : "",
+                                 interval_text(row.delta_interval, "{:+.4f}"),
+                                 fmt::format("{:#.3g}", row.kl_mean),
+                                 fmt::format("{:.2f}", 100 * row.same_top)});
     }
     cells.push_back(speed_text(row));
     grid.rows.push_back(std::move(cells));
@@ -148,15 +148,37 @@ const Row* find_row(const Table& table, const std::string& scheme) {
 
 bool counts(const Table& table) { return table.kind == Kind::kSamples && table.kept(); }
 
-std::string mean_score(const std::vector<Table>& tables, const std::string& scheme) {
+// The mean of a scheme's mean scores over the tasks of a mode that count; empty where it lacks one.
+std::string mean_score(const std::vector<Table>& tables, const std::string& mode,
+                       const std::string& scheme) {
   std::vector<double> scores;
   for (const Table& table : tables) {
-    if (!counts(table)) continue;
+    if (table.mode != mode || !counts(table)) continue;
     const Row* row = find_row(table, scheme);
     if (row == nullptr || !row->whole) return "";
     scores.push_back(row->value);
   }
   return fmt::format("{:.1f}", 100 * eval::mean(scores));
+}
+
+// Modes in which more than one task counts.
+std::vector<std::string> averaged_modes(const std::vector<Table>& tables) {
+  std::map<std::string, int> counted;
+  for (const Table& table : tables) counted[table.mode] += counts(table) ? 1 : 0;
+  std::vector<std::string> modes;
+  for (const auto& [mode, count] : counted)
+    if (count > 1) modes.push_back(mode);
+  return modes;
+}
+
+// Of every scheme of the model in order; empty where it has no unit.
+std::vector<std::string> bits_column(const Model& model, const Table& table) {
+  std::vector<std::string> column;
+  for (const std::string& scheme : model.schemes) {
+    const Row* row = find_row(table, scheme);
+    column.push_back(row == nullptr ? "" : fmt::format("{:.3f}", row->bits()));
+  }
+  return column;
 }
 
 }  // namespace
@@ -166,23 +188,29 @@ std::string title_of(const Table& table) { return table.task + ", " + table.mode
 Grid overview(const Model& model, const std::vector<Table>& tables, const Numbers& numbers) {
   Grid grid;
   grid.head = {"#", "scheme"};
-  for (const Table& table : tables)
-    grid.head.insert(grid.head.end(),
-                     {"bits", title_of(table) + (table.kind == Kind::kWindows ? "" : " %")});
-  const bool mean = std::count_if(tables.begin(), tables.end(), counts) > 1;
-  if (mean) grid.head.push_back("mean score %");
   for (const std::string& scheme : model.schemes) {
     const std::string label = label_of(model, scheme);
     const auto number = numbers.find(label);
-    std::vector<std::string> cells{number == numbers.end() ? "" : fmt::format("{}", number->second),
-                                   label};
-    for (const Table& table : tables) {
-      const Row* row = find_row(table, scheme);
-      cells.push_back(row == nullptr ? "" : fmt::format("{:.3f}", row->bits()));
-      cells.push_back(row == nullptr ? "no units" : value_text(table, *row));
+    grid.rows.push_back({number == numbers.end() ? "" : fmt::format("{}", number->second), label});
+  }
+  std::vector<std::string> bits;
+  for (const Table& table : tables) {
+    // Once where tables that stand beside each other have the same.
+    std::vector<std::string> own = bits_column(model, table);
+    const bool fresh = own != bits;
+    if (fresh) grid.head.push_back("bits");
+    grid.head.push_back(title_of(table) + (table.kind == Kind::kWindows ? "" : " %"));
+    for (size_t i = 0; i < grid.rows.size(); ++i) {
+      const Row* row = find_row(table, model.schemes[i]);
+      if (fresh) grid.rows[i].push_back(own[i]);
+      grid.rows[i].push_back(row == nullptr ? "no units" : value_text(table, *row));
     }
-    if (mean) cells.push_back(mean_score(tables, scheme));
-    grid.rows.push_back(std::move(cells));
+    bits = std::move(own);
+  }
+  for (const std::string& mode : averaged_modes(tables)) {
+    grid.head.push_back(fmt::format("mean score, {} %", mode));
+    for (size_t i = 0; i < grid.rows.size(); ++i)
+      grid.rows[i].push_back(mean_score(tables, mode, model.schemes[i]));
   }
   return grid;
 }

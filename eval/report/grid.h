@@ -18,8 +18,8 @@ struct Grid {
 // "ppl, streamed"
 std::string title_of(const Table& table);
 
-// Every scheme beside every task and mode; with the mean over tasks of mean scores, where more than
-// one counts.
+// Every scheme beside every task and mode; for each mode with the mean over tasks of mean scores,
+// where more than one counts.
 Grid overview(const Model& model, const std::vector<Table>& tables, const Numbers& numbers);
 
 // Everything that a task says of its schemes.

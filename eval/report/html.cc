@@ -31,6 +31,11 @@ std::string figure_html(const std::string& svg, const std::string& caption) {
   return eval::render("figure.html", TemplateObject{{"svg", svg}, {"caption", caption}});
 }
 
+std::string strip_html(const std::string& title, const ErrorLines& lines) {
+  return eval::render("strip.html",
+                      TemplateObject{{"title", title}, {"svg", strips_svg(title, lines)}});
+}
+
 std::string list_html(const std::vector<std::string>& lines) {
   TemplateData data;
   data["lines"] = eval::template_list(lines, [](const std::string& line) -> TemplateData {

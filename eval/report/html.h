@@ -16,6 +16,9 @@ std::string grid_html(const Grid& grid, const std::map<std::string, std::string>
 // A picture with a line below it.
 std::string figure_html(const std::string& svg, const std::string& caption);
 
+// Errors by layer, under a title.
+std::string strip_html(const std::string& title, const ErrorLines& lines);
+
 // A list of short lines; empty of none.
 std::string list_html(const std::vector<std::string>& lines);
 

@@ -69,8 +69,13 @@ void base_first(std::vector<T>& list, const SchemeOf& scheme_of) {
 }
 
 void order(Model& model) {
-  std::stable_sort(model.tasks.begin(), model.tasks.end(),
-                   [](const Task& a, const Task& b) { return a.name < b.name; });
+  // Perplexity first and errors last.
+  const auto rank = [](const Task& task) {
+    return task.name == "ppl" ? 0 : task.name == "error" ? 2 : 1;
+  };
+  std::stable_sort(model.tasks.begin(), model.tasks.end(), [&](const Task& a, const Task& b) {
+    return std::pair(rank(a), a.name) < std::pair(rank(b), b.name);
+  });
   std::vector<std::string>& schemes = model.schemes;
   const auto add = [&](const std::string& scheme) {
     if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end())

@@ -38,7 +38,7 @@ struct Model {
   Json header;                                   // of run.json, as the first run gave it
   std::vector<std::shared_ptr<const Run>> runs;  // without their units
   std::vector<std::string> schemes;              // all of its tasks', the base first
-  std::vector<Task> tasks;                       // by name
+  std::vector<Task> tasks;                       // perplexity first, errors last
   int64_t repeated = 0;                          // units of more than one run, equal in all of them
   std::vector<std::string> conflicts;            // units that differ between runs; the first holds
 };

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <map>
+#include <span>
 
 #include "eval/report/html.h"
 #include "eval/report/made.h"
@@ -14,6 +16,7 @@ namespace {
 
 using eval::TemplateData;
 using eval::TemplateObject;
+using Links = std::map<std::string, std::string>;  // labels to pages
 
 std::string numbers_key(const Numbers& numbers) {
   std::vector<std::pair<size_t, std::string>> ordered;
@@ -26,13 +29,16 @@ std::string numbers_key(const Numbers& numbers) {
   return eval::render("key.html", data);
 }
 
-// Perplexity and divergence, or score, or error against bits.
-std::string plots_html(const Section& section, const Table& table) {
-  std::string figures = figure_html(accuracy_svg(table, section.numbers), accuracy_caption(table));
-  if (table.kind == Kind::kWindows)
-    figures += figure_html(divergence_svg(table, section.numbers), divergence_caption());
+// Perplexity and divergence, or score, or error against bits, of all modes.
+std::string plots_html(const Section& section, std::span<const Table> tables) {
+  std::string figures;
+  for (const Table& table : tables) {
+    figures += figure_html(accuracy_svg(table, section.numbers), accuracy_caption(table));
+    if (table.kind == Kind::kWindows)
+      figures += figure_html(divergence_svg(table, section.numbers), divergence_caption());
+  }
   return eval::render("plots.html", TemplateObject{{"figures", figures}}) +
-         (table.rows.size() > kMostNames ? numbers_key(section.numbers) : "");
+         (section.numbers.size() > kMostNames ? numbers_key(section.numbers) : "");
 }
 
 std::string maps_html(const Table& table) {
@@ -54,37 +60,37 @@ std::string maps_html(const Table& table) {
 
 std::string strips_html(const Table& table) {
   static constexpr const char* kTitles[] = {"K", "V", "Attention weights", "Attention output"};
-  std::string html;
+  std::string strips;
   for (size_t i = 0; i < kErrorNames.size(); ++i) {
-    std::vector<std::pair<std::string, std::vector<double>>> lines;
-    for (const Row& row : table.rows) {
-      if (row.base) continue;
-      lines.emplace_back(row.label, std::vector<double>{});
-      for (const LayerError& layer : row.layers) lines.back().second.push_back(layer[i]);
-    }
-    if (lines.empty()) continue;
-    html += eval::render(
-        "strip.html",
-        TemplateObject{{"title", fmt::format("{}: relative error by layer, %", kTitles[i])},
-                       {"svg", strips_svg(kTitles[i], lines)}});
+    ErrorLines lines;
+    for (const Row& row : table.rows)
+      if (!row.base) lines.emplace_back(row.label, layer_errors(row, i));
+    if (!lines.empty()) strips += strip_html(kTitles[i], lines);
   }
-  return html;
+  return eval::render("strips.html", TemplateObject{{"strips", strips}});
 }
 
-std::string table_html(const std::vector<Section>& sections, size_t index, size_t at) {
-  const Section& section = sections[index];
-  const Table& table = section.tables[at];
-  std::map<std::string, std::string> links;
-  for (const Row& row : table.rows) links[row.label] = scheme_page_name(sections, index, row.label);
+std::string mode_html(const Section& section, const Table& table, const Links& links) {
   TemplateData data;
-  data["anchor"] = fmt::format("m{}-t{}", index + 1, at + 1);
-  data["title"] = task_title(table);
-  data["protocol"] = protocol_text(section.model, table);
+  data["mode"] = table.mode;
   data["notes"] = list_html(table_notes(table));
-  data["plots"] = plots_html(section, table);
   data["table"] = grid_html(details(table, section.numbers), links);
   data["maps"] = maps_html(table);
   data["strips"] = table.kind == Kind::kErrors ? strips_html(table) : "";
+  return eval::render("mode.html", data);
+}
+
+// A task in all its modes.
+std::string task_html(const Section& section, std::span<const Table> tables,
+                      const std::string& anchor, const Links& links) {
+  TemplateData data;
+  data["anchor"] = anchor;
+  data["title"] = task_title(tables.front());
+  data["protocol"] = protocol_text(section.model, tables.front());
+  data["plots"] = plots_html(section, tables);
+  std::string modes;
+  for (const Table& table : tables) modes += mode_html(section, table, links);
+  data["modes"] = modes;
   return eval::render("task.html", data);
 }
 
@@ -107,7 +113,7 @@ std::vector<std::string> holes_of(const Section& section) {
 
 std::string section_html(const std::vector<Section>& sections, size_t index) {
   const Section& section = sections[index];
-  std::map<std::string, std::string> links;
+  Links links;
   for (const std::string& scheme : section.model.schemes) {
     const std::string label = label_of(section.model, scheme);
     links[label] = scheme_page_name(sections, index, label);
@@ -122,14 +128,19 @@ std::string section_html(const std::vector<Section>& sections, size_t index) {
   data["holes"] = list_html(holes);
   data["good"] = section.evidence.good();
   data["evidence"] = list_html(evidence_text(section.evidence));
-  std::string tasks;
-  for (size_t at = 0; at < section.tables.size(); ++at) tasks += table_html(sections, index, at);
-  data["tasks"] = tasks;
   data["made"] = made_html(section.model);
+  std::string tasks;
   TemplateData contents(TemplateData::type::list);
-  for (size_t at = 0; at < section.tables.size(); ++at)
-    contents.push_back(TemplateObject{{"link", fmt::format("m{}-t{}", index + 1, at + 1)},
-                                      {"text", task_title(section.tables[at])}});
+  const std::span<const Table> tables = section.tables;
+  for (size_t first = 0, last = 0; first < tables.size(); first = last) {
+    while (last < tables.size() && tables[last].identity == tables[first].identity &&
+           tables[last].task == tables[first].task)
+      ++last;
+    const std::string anchor = fmt::format("m{}-t{}", index + 1, first + 1);
+    tasks += task_html(section, tables.subspan(first, last - first), anchor, links);
+    contents.push_back(TemplateObject{{"link", anchor}, {"text", task_title(tables[first])}});
+  }
+  data["tasks"] = tasks;
   data["contents"] = std::move(contents);
   return eval::render("model.html", data);
 }

@@ -73,8 +73,9 @@ SampleDifference compare_samples(const Pairs& pairs, uint64_t seed) {
                                         out.gained};
     const eval::Difference difference = paired_difference(outcomes);
     out.delta = difference.value;
-    out.interval = {difference.value - kNormal975 * difference.error,
-                    difference.value + kNormal975 * difference.error};
+    const double half = kNormal975 * difference.error;
+    out.interval = {std::max(-1.0, difference.value - half),
+                    std::min(1.0, difference.value + half)};
     out.p = mcnemar_exact(outcomes);
   } else {
     out.delta = mean(pairs.subject) - mean(pairs.base);

@@ -83,20 +83,17 @@ std::string results_html(const Section& section, const Table& table, const Row& 
         eval::render("maps.html", TemplateObject{{"title", "Cells, %"}, {"maps", pictures}}) +
         eval::render("text.html", TemplateObject{{"text", map_caption()}});
   if (!row.layers.empty() && !row.base) {
-    std::vector<std::pair<std::string, std::vector<double>>> lines;
-    for (size_t i = 0; i < kErrorNames.size(); ++i) {
-      lines.emplace_back(kErrorNames[i], std::vector<double>{});
-      for (const LayerError& layer : row.layers) lines.back().second.push_back(layer[i]);
-    }
-    pictures +=
-        eval::render("strip.html", TemplateObject{{"title", "Relative error by layer, %"},
-                                                  {"svg", strips_svg("Relative errors", lines)}});
+    ErrorLines lines;
+    for (size_t i = 0; i < kErrorNames.size(); ++i)
+      lines.emplace_back(kErrorNames[i], layer_errors(row, i));
+    pictures += strip_html("Relative error by layer, %", lines);
   }
-  return eval::render("result.html",
-                      TemplateObject{{"title", task_title(table)},
-                                     {"table", grid_html(details(mine, section.numbers))},
-                                     {"bytes", grid_html(bytes_by_item(row))},
-                                     {"pictures", pictures}});
+  return eval::render(
+      "result.html",
+      TemplateObject{{"title", fmt::format("{}, cache mode {}", task_title(table), table.mode)},
+                     {"table", grid_html(details(mine, section.numbers))},
+                     {"bytes", grid_html(bytes_by_item(row))},
+                     {"pictures", pictures}});
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ std::string task_title(const Table& table) {
   const std::string name = table.task == "ppl"     ? "Perplexity"
                            : table.task == "error" ? "Error by layer"
                                                    : fmt::format("Task {}", table.task);
-  return fmt::format("{}, cache mode {}{}", name, table.mode, table.suffix);
+  return name + table.suffix;
 }
 
 std::string protocol_text(const Model& model, const Table& table) {
@@ -67,10 +67,11 @@ std::vector<std::string> table_notes(const Table& table) {
   const auto partial = std::count_if(table.rows.begin(), table.rows.end(),
                                      [](const Row& row) { return !row.whole; });
   if (partial > 0)
-    notes.push_back(fmt::format(
-        "{} schemes lack units: they are in the table with what they have, compared with the base "
-        "on the same units, and in no picture.",
-        partial));
+    notes.push_back(
+        fmt::format("Without all units: {} of {} schemes. They are in the table with what they "
+                    "have, compared with "
+                    "the base on the same units, and in no plot.",
+                    partial, table.rows.size()));
   return notes;
 }
 

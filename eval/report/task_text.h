@@ -8,7 +8,7 @@
 
 namespace kvx::report {
 
-// "Perplexity, cache mode streamed"
+// "Perplexity", "Task needle"
 std::string task_title(const Table& table);
 
 // How it was measured, out of run.json: windows, lengths, texts.
