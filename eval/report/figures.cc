@@ -166,7 +166,9 @@ std::string heat_svg(const HeatMap& map) {
           {"to_y", eval::coordinate(y + kCellHeight - 1)},
           {"text_x", eval::coordinate(x + kCellWidth / 2)},
           {"text_y", eval::coordinate(y + 16)},
-          {"shade", fmt::format("{}", std::min(kShades - 1, std::floor(shade * kShades)))},
+          {"shade", cell.struck
+                        ? std::string("s")
+                        : fmt::format("{}", std::min(kShades - 1, std::floor(shade * kShades)))},
           {"struck", cell.struck},
           {"text", cell.text}});
     }
