@@ -133,7 +133,8 @@ std::string divergence_svg(const Table& table, const Numbers& numbers) {
   scatter.logarithmic = true;
   for (const Row& row : table.rows) {
     if (row.base || !row.whole || !std::isfinite(row.kl_mean) || row.kl_mean <= 0) continue;
-    const bool bar = row.kl_interval && row.kl_interval->low > 0;
+    const bool bar =
+        row.kl_interval && row.kl_interval->low > 0 && std::isfinite(row.kl_interval->high);
     scatter.points.push_back({row.label, "", row.bits(), row.kl_mean,
                               bar ? row.kl_interval->low : row.kl_mean,
                               bar ? row.kl_interval->high : row.kl_mean});

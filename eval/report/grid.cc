@@ -52,7 +52,7 @@ Grid window_details(const Table& table, const Numbers& numbers) {
     std::vector<std::string> cells = first_cells(row, numbers);
     cells.insert(cells.end(), {units_text(row, table), fmt::format("{:.4f}", row.value)});
     if (row.base) {
-      cells.insert(cells.end(), {"base", "", "", "", ""});
+      cells.insert(cells.end(), {"base", "", "", ""});
     } else {
       cells.insert(cells.end(), {row.delta ? fmt::format("{:+.4f}", *row.delta) : "",
                                  interval_text(row.delta_interval, "{:+.4f}"),

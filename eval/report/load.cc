@@ -49,6 +49,8 @@ void read_header(const Json& header, Run& run) {
     throw std::runtime_error(fmt::format("schema is {}", schema));
   const Json& identity = header.at("identity");
   for (const char* name : kCommon) run.identity[name] = identity.at(name);
+  if (!identity.at("model_sha256").is_string())
+    throw std::runtime_error("identity.model_sha256 is no string");
   if (schema == "kvx-run/1") {
     split_identity(identity, run);
   } else {

@@ -161,18 +161,25 @@ Series union_of(const std::vector<Series>& all) {
   return whole;
 }
 
-// What tells a task from others of its name: the fields that differ.
+// What tells a task from others of its name: as few fields as do, hashes last.
 std::string suffix_of(const Model& model, const Task& task) {
+  std::vector<const Task*> others;
+  for (const Task& other : model.tasks)
+    if (other.name == task.name && other.identity != task.identity) others.push_back(&other);
+  std::vector<std::string> fields{"protocol", "length", "context"};
+  for (const bool hashes : {false, true})
+    for (const auto& [field, value] : task.identity.items())
+      if (field.ends_with("sha256") == hashes) fields.push_back(field);
   std::string suffix;
-  for (const auto& [field, value] : task.identity.items()) {
-    const bool differs =
-        std::any_of(model.tasks.begin(), model.tasks.end(), [&](const Task& other) {
-          return other.name == task.name &&
-                 (!other.identity.contains(field) || other.identity.at(field) != value);
-        });
-    if (differs && !value.is_structured())
-      suffix += fmt::format(", {} {:.16}", field,
-                            value.is_string() ? value.get<std::string>() : value.dump());
+  for (const std::string& field : fields) {
+    const nlohmann::json value = task.identity.value(field, nlohmann::json());
+    const auto kept = std::remove_if(others.begin(), others.end(), [&](const Task* other) {
+      return other->identity.value(field, nlohmann::json()) != value;
+    });
+    if (kept == others.end()) continue;
+    others.erase(kept, others.end());
+    suffix += fmt::format(", {} {:.16}", field,
+                          value.is_string() ? value.get<std::string>() : value.dump());
   }
   return suffix;
 }

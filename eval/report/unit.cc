@@ -9,6 +9,7 @@ namespace kvx::report {
 namespace {
 
 constexpr size_t kMostLayers = 4096;
+constexpr int64_t kMost = int64_t{1} << 50;  // of anything that is counted
 
 [[noreturn]] void refuse(const std::string& problem) { throw std::runtime_error(problem); }
 
@@ -20,8 +21,8 @@ std::string text(const Json& json, const char* name) {
 
 int64_t count(const Json& json, const char* name, int64_t least = 0) {
   const Json& field = json.at(name);
-  if (!field.is_number_integer() || field.get<int64_t>() < least)
-    refuse(fmt::format("{} is {}, not an integer from {}", name, field.dump(), least));
+  if (!field.is_number_integer() || field.get<int64_t>() < least || field.get<int64_t>() > kMost)
+    refuse(fmt::format("{} is {}, not an integer from {} to {}", name, field.dump(), least, kMost));
   return field.get<int64_t>();
 }
 

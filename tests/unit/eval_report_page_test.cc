@@ -47,6 +47,21 @@ bool well_formed(const std::string& html) {
   return open.empty();
 }
 
+// Every row of a table has a cell for each column.
+void expect_even_tables(const std::string& html) {
+  for (size_t at = 0; (at = html.find("<table>", at)) != std::string::npos; ++at) {
+    std::istringstream lines(html.substr(at, html.find("</table>", at) - at));
+    size_t columns = 0;
+    for (std::string line; std::getline(lines, line);) {
+      if (const size_t heads = count(line, "</th>"); heads > 0) columns = heads;
+      if (const size_t cells = count(line, "</td>"); cells > 0) {
+        EXPECT_EQ(cells, columns) << line;
+      }
+    }
+    EXPECT_GT(columns, 0u);
+  }
+}
+
 const std::vector<std::string> kSchemes{"int@1:k4v4", "kivi@1:k2v2"};
 
 // All tasks, the base and two schemes. nll: added to perplexity's; right: of 20 samples of a task.
@@ -98,6 +113,7 @@ TEST_F(ReportTest, WritesPagesThatStandAlone) {
     SCOPED_TRACE(page);
     const std::string html = test::read_file(out + "/" + page);
     EXPECT_TRUE(well_formed(html));
+    expect_even_tables(html);
     for (const char* outer : {"<script", "http:", "https:", "src=", "@import", "url("})
       EXPECT_EQ(count(html, outer), 0u) << outer;
     EXPECT_EQ(count(html, "nan"), 0u);

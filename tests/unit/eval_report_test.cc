@@ -136,6 +136,7 @@ TEST(Load, RefusesWhatIsNoLineOfARun) {
       {"codes", [](Json& line) { line["bytes"]["v"]["codes"] = -1; }},
       {"values", [](Json& line) { line["values"] = 0; }},
       {"values", [](Json& line) { line["values"] = 1.5; }},
+      {"values", [](Json& line) { line["values"] = int64_t{1} << 60; }},
       {"same_top", [](Json& line) { line["same_top"] = 64; }},
       {"seconds", [](Json& line) { line["timing"]["seconds"] = 0; }},
       {"backends", [](Json& line) { line["backends"] = Json::array(); }},
