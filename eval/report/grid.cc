@@ -203,7 +203,7 @@ Grid overview(const Model& model, const std::vector<Table>& tables, const Number
     for (size_t i = 0; i < grid.rows.size(); ++i) {
       const Row* row = find_row(table, model.schemes[i]);
       if (fresh) grid.rows[i].push_back(own[i]);
-      grid.rows[i].push_back(row == nullptr ? "no units" : value_text(table, *row));
+      grid.rows[i].push_back(row == nullptr ? "–" : value_text(table, *row));
     }
     bits = std::move(own);
   }
