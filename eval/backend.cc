@@ -46,9 +46,9 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return kCuda; }
   const model::ModelConfig& config() const override { return config_; }
   model::Transformer& engine(const EngineNeeds& needs) override {
-    const std::string key =
-        fmt::format("{}/{}/{}/{}/{}", model::cache_mode_name(needs.mode), needs.scheme.versioned(),
-                    static_cast<int>(needs.nonfinite), needs.tokens, needs.pass_rows);
+    const std::string key = fmt::format("{}/{}/{}/{}/{}/{}", model::cache_mode_name(needs.mode),
+                                        needs.scheme.versioned(), static_cast<int>(needs.nonfinite),
+                                        needs.sequences, needs.tokens, needs.pass_rows);
     if (const auto found = engines_.find(key); found != engines_.end()) return *found->second;
     if (engines_.size() >= kMostEngines) engines_.clear();
     return *engines_.emplace(key, make(needs)).first->second;
@@ -62,7 +62,7 @@ class CudaBackend final : public Backend {
         .mode = needs.mode,
         .nonfinite = needs.nonfinite,
         .artifacts = needs.artifacts,
-        .limits = {.sequences = 1,
+        .limits = {.sequences = static_cast<int32_t>(needs.sequences),
                    .tokens = static_cast<int32_t>(needs.tokens),
                    .pass_rows = static_cast<int32_t>(needs.pass_rows)}};
     try {

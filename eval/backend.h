@@ -15,6 +15,9 @@
 
 namespace kvx::eval {
 
+// The unquantised scheme, which every other is compared with.
+inline constexpr const char* kBaseScheme = "fp:f32";
+
 // In the order in which they run and are recorded.
 inline constexpr const char* kCpu = "cpu";
 inline constexpr const char* kCuda = "cuda";
@@ -25,7 +28,8 @@ struct EngineNeeds {
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
   Artifacts artifacts = nullptr;
-  int64_t tokens = 0;     // of the longest sequence, one at a time
+  int64_t sequences = 1;  // open at a time, at most
+  int64_t tokens = 0;     // of the longest sequence
   int64_t pass_rows = 0;  // of the largest pass
 };
 

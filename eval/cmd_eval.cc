@@ -69,7 +69,9 @@ int cmd_eval(const std::vector<std::string>& words) {
                     folder.size(), in.out));
     return static_cast<int>(Exit::kInterrupted);
   }
-  const Summary summary = summarise(folder, in.cut, in.windows, bins, note);
+  note(fmt::format("{} units in {}", folder.size(), in.out));
+  if (!in.ppl) return 0;
+  const Summary summary = summarise(folder, in.ppl->cut, in.ppl->windows, bins, note);
   folder.write_view("table.csv", summary_csv(summary));
   folder.write_view("divergence.csv", divergences_csv(summary));
   folder.write_view("positions.csv", positions_csv(summary));
@@ -82,9 +84,8 @@ int cmd_eval(const std::vector<std::string>& words) {
     if (options.has("bins")) print(positions_table(summary));
     if (options.flag("kl")) print(divergences_text(summary));
   }
-  if (in.windows > 1 && in.windows < 10)
-    note(fmt::format("intervals over {} windows are rough", in.windows));
-  note(fmt::format("{} units in {}", folder.size(), in.out));
+  if (in.ppl->windows > 1 && in.ppl->windows < 10)
+    note(fmt::format("intervals over {} windows are rough", in.ppl->windows));
   return 0;
 }
 

@@ -195,9 +195,9 @@ std::string value_text(const ValueDifference& difference) {
                      difference.found);
 }
 
-std::optional<ValueDifference> first_difference(const UnitRecord& expected,
+std::optional<ValueDifference> first_difference(const WindowRecord& expected,
                                                 const PositionScores& expected_scores,
-                                                const UnitRecord& found,
+                                                const WindowRecord& found,
                                                 const PositionScores& found_scores) {
   if (expected.targets != found.targets)
     return ValueDifference{"targets", -1, std::to_string(expected.targets),

@@ -9,7 +9,7 @@
 
 #include "eval/pass.h"
 #include "eval/place.h"
-#include "eval/record.h"
+#include "eval/window_record.h"
 
 namespace kvx::eval {
 
@@ -24,9 +24,9 @@ std::string value_text(const ValueDifference& difference);
 
 // Compares the scores of every position as bits, NaN equal to NaN, then the hash of the logits,
 // where both have one, and the counted bytes.
-std::optional<ValueDifference> first_difference(const UnitRecord& expected,
+std::optional<ValueDifference> first_difference(const WindowRecord& expected,
                                                 const PositionScores& expected_scores,
-                                                const UnitRecord& found,
+                                                const WindowRecord& found,
                                                 const PositionScores& found_scores);
 
 // Runs the window again on both backends and looks into every layer: the first layer in which K, V,

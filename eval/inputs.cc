@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
+#include <set>
 #include <span>
 
 #include "eval/build_info.h"
@@ -13,10 +14,9 @@
 #include "eval/plan.h"
 #include "eval/ppl.h"
 #include "eval/scheme_options.h"
-#include "eval/text.h"
+#include "eval/task_inputs.h"
 #include "gpu/registry.h"
 #include "sim/api/error.h"
-#include "sim/model/tokenizer.h"
 
 namespace kvx::eval {
 namespace {
@@ -24,7 +24,7 @@ namespace {
 namespace po = boost::program_options;
 using model::CacheMode;
 
-constexpr std::array<std::string_view, 1> kTasks{"ppl"};
+constexpr int64_t kDefaultBatch = 16;
 constexpr std::array<std::string_view, 2> kNonFinite{"refuse", "propagate"};
 
 void check_backend(const std::string& backend, const std::vector<Descriptor>& schemes) {
@@ -42,8 +42,11 @@ void check_backend(const std::string& backend, const std::vector<Descriptor>& sc
 // Makes every cache once, so that a scheme that does not fit the model is refused before anything
 // runs.
 void check_shapes(const Inputs& in, const model::ModelConfig& config) {
+  std::set<CacheMode> modes;
+  if (in.ppl) modes.insert(in.ppl->modes.begin(), in.ppl->modes.end());
+  for (const TaskInputs& task : in.tasks) modes.insert(task.modes.begin(), task.modes.end());
   for (const Descriptor& scheme : in.schemes)
-    for (const CacheMode mode : in.modes)
+    for (const CacheMode mode : modes)
       for (int layer = 0; layer < config.layers; ++layer) {
         const CacheConfig cache{
             .shape = {layer, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
@@ -52,11 +55,6 @@ void check_shapes(const Inputs& in, const model::ModelConfig& config) {
         in.artifacts.factory(scheme)(cache);
         if (layer == 0 && in.backends.back() == kCuda) gpu::make_cache(scheme, cache);
       }
-}
-
-template <class T>
-std::string hash_of(const std::vector<T>& values) {
-  return sha256_hex(std::as_bytes(std::span(values)));
 }
 
 std::string default_folder(const std::string& model_path) {
@@ -88,61 +86,43 @@ Json session(const std::vector<std::string>& words, const Inputs& in) {
   return json;
 }
 
-struct Source {
-  const std::string& model_path;
-  const std::string& data_path;
-  const std::string& format;
-  const std::string& nonfinite;
-  const std::string& data;  // bytes of the file
-  const std::string& text;  // made of them
-};
-
-// Without the BOS, which the tokenizer knows.
-Cut read_cut(const Options& options, const std::vector<CacheMode>& modes) {
-  const std::string protocol = options.choice("protocol", kProtocolNames);
-  Cut cut;
-  cut.protocol = protocol == kProtocolNames[0] ? Protocol::kGptq : Protocol::kLlamaCpp;
-  cut.length = options.has("length") ? options.integer("length", 2, int64_t{1} << 24)
-                                     : default_length(cut.protocol);
-  if (options.has("context")) cut.context = options.integer("context", 1, cut.length - 1);
-  for (const CacheMode mode : modes)
-    if (first_scored(cut, mode) >= cut.length - 1)
-      throw usage_error(
-          fmt::format("--length {}, --context {}: mode {} scores no position of protocol {}",
-                      cut.length, cut.context, model::cache_mode_name(mode), protocol));
-  return cut;
+Json mode_names(const std::vector<CacheMode>& modes) {
+  Json names = Json::array();
+  for (const CacheMode mode : modes) names.push_back(model::cache_mode_name(mode));
+  return names;
 }
 
-Json make_header(const Inputs& in, const model::Tokenizer& tokenizer, const Source& source) {
+Json make_header(const Inputs& in, const std::string& model_path, const std::string& nonfinite) {
   const model::ModelConfig& config = in.checkpoint->config();
   const std::vector<uint64_t> steps = model::rope_steps(*in.checkpoint);
   Json header;
   header["schema"] = kRunSchema;
-  header["identity"] = {{"task", kPplTask},
-                        {"arithmetic", "ieee"},
+  header["identity"] = {{"arithmetic", "ieee"},
                         {"model_sha256", in.checkpoint->sha256()},
-                        {"tokenizer_sha256", tokenizer.sha256()},
-                        {"data_sha256", sha256_hex(source.data)},
-                        {"format", source.format},
-                        {"text_sha256", sha256_hex(source.text)},
-                        {"tokens_sha256", hash_of(in.tokens)},
-                        {"tokens", in.tokens.size()},
-                        {"bos", tokenizer.adds_bos()},
-                        {"protocol", protocol_name(in.cut.protocol)},
-                        {"length", in.cut.length},
-                        {"context", in.cut.context},
-                        {"nonfinite", source.nonfinite},
-                        {"rope_steps_sha256", hash_of(steps)}};
-  header["model"] = {{"path", source.model_path},   {"architecture", config.architecture},
+                        {"tokenizer_sha256", in.tokenizer->sha256()},
+                        {"nonfinite", nonfinite},
+                        {"rope_steps_sha256", sha256_hex(std::as_bytes(std::span(steps)))}};
+  header["tasks"] = Json::object();
+  header["measured"] = Json::object();
+  if (in.ppl) {
+    const std::string name = task_name(kPplTask);
+    header["tasks"][name] = in.ppl->identity;
+    header["measured"][name] = {{"modes", mode_names(in.ppl->modes)}, {"windows", in.ppl->windows}};
+  }
+  for (const TaskInputs& task : in.tasks) {
+    const std::string name(task.task->name());
+    header["tasks"][name] = task.task->identity();
+    header["tasks"][name]["task"] = task.versioned();
+    header["measured"][name] = task.task->selection();
+    header["measured"][name]["modes"] = mode_names(task.modes);
+  }
+  header["model"] = {{"path", model_path},          {"architecture", config.architecture},
                      {"layers", config.layers},     {"heads", config.heads},
                      {"kv_heads", config.kv_heads}, {"head_dim", config.head_dim},
-                     {"vocab", config.vocab},       {"tokenizer", tokenizer.kind()}};
-  header["data"] = {{"path", source.data_path}, {"bytes", source.data.size()}};
-  header["modes"] = Json::array();
-  for (const CacheMode mode : in.modes) header["modes"].push_back(model::cache_mode_name(mode));
+                     {"vocab", config.vocab},       {"tokenizer", in.tokenizer->kind()}};
+  if (in.ppl) header["data"] = in.ppl->data;
   header["schemes"] = Json::array();
   for (const Descriptor& scheme : in.schemes) header["schemes"].push_back(scheme.versioned());
-  header["windows"] = in.windows;
   return header;
 }
 
@@ -154,23 +134,21 @@ po::options_description eval_options() {
   const auto list = [] { return po::value<std::vector<std::string>>()->value_name("X"); };
   auto add = options.add_options();
   add("model", text(), "Hugging Face folder or .gguf file");
-  add("task", text()->default_value("ppl"), "what is measured: ppl");
-  add("data", text(), "text file, UTF-8");
-  add("format", text()->default_value("text"), kTextFormatsHelp);
+  add("task", list(), "what is measured: ppl (default), needle, arith, gsm8k; may be repeated");
   add("scheme", list(), "scheme descriptor, sweeps allowed: kivi:k{2,4}v{2,4}; may be repeated");
   add("mode", list(),
-      "cache modes: streamed (default), all, and with --context prefill-exact, context-exact");
-  add("protocol", text()->default_value("gptq"),
-      "gptq: every position is scored; llama.cpp: a BOS in front of every window, second halves");
-  add("length", text(), "tokens in a window, L (default: 2048; llama.cpp's protocol: 512)");
-  add("context", text(), "tokens of each window that prefill-exact and context-exact read exactly");
-  add("windows", text()->default_value("all"), "number of windows, from the start");
+      "cache modes. ppl: streamed (default), all, and with --context prefill-exact, "
+      "context-exact; other tasks: context-exact (default), prefill-exact, streamed");
+  add_ppl_options(options);
+  add_task_options(options);
   add("backend", text()->default_value("cpu"),
       "cpu, cuda, or cpu,cuda: both run every unit and must give the same bits");
   add("shadow", text(),
       "layers of every CUDA pass that the CPU reference computes again (default: 1; 0 beside cpu)");
   add_artifacts_option(options);
   add("out", text(), "run folder (default: runs/TIME-MODEL)");
+  add("batch", text(),
+      "samples that are generated together, at most (default: 16); results do not depend on it");
   add("threads", text()->default_value("0"),
       "threads; 0: as many as OpenMP says; results do not depend on it");
   add("seed", text()->default_value("1"), "of the bootstrap intervals");
@@ -185,19 +163,25 @@ po::options_description eval_options() {
 
 std::string kept_artifacts(const std::string& run_folder) { return run_folder + "/artifacts"; }
 
+std::string TaskInputs::versioned() const {
+  return fmt::format("{}@{}", task->name(), task->version());
+}
+
 Inputs read_inputs(const Options& options, const std::vector<std::string>& words,
                    const Note& note) {
   Inputs in;
   const std::string model_path = options.required("model");
-  const std::string data_path = options.required("data");
-  options.choice("task", kTasks);
-  const std::string format = options.choice("format", kTextFormats);
+  const std::vector<std::string> tasks = parse_tasks(options.list("task"));
+  const bool ppl = tasks.front() == task_name(kPplTask);
+  const bool generated = tasks.size() > (ppl ? 1 : 0);
+  if (ppl) options.required("data");
   in.backends = parse_backends(options.required("backend"));
   const std::string nonfinite = options.choice("nonfinite", kNonFinite);
   in.nonfinite = nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate;
   in.out = options.has("out") ? options.required("out") : default_folder(model_path);
   in.threads = static_cast<int>(options.integer("threads", 0, 4096));
   in.seed = static_cast<uint64_t>(options.integer("seed", 0, INT64_MAX));
+  in.batch = options.has("batch") ? options.integer("batch", 1, 4096) : kDefaultBatch;
   const bool cuda = in.backends.back() == kCuda;
   if (options.has("shadow")) {
     in.shadow_layers = options.integer("shadow", 0, 4096);
@@ -205,45 +189,21 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   } else {
     in.shadow_layers = cuda && in.backends.size() == 1 ? 1 : 0;
   }
-  const bool all_windows = options.text("windows") == "all";
-  if (!all_windows) in.windows = options.integer("windows", 1, INT64_MAX);
   in.artifacts = artifact_store(options, kept_artifacts(in.out));
   in.schemes = parse_schemes(options.list("scheme"), in.artifacts, note);
-  in.modes = parse_ppl_modes(
-      options.has("mode") ? options.list("mode") : std::vector<std::string>{"streamed"},
-      options.has("context"));
-  in.cut = read_cut(options, in.modes);
-  if (in.cut.protocol == Protocol::kLlamaCpp && format != "text")
-    throw usage_error(
-        fmt::format("--format {}: protocol llama.cpp takes the bytes of the file", format));
+  const TaskModes modes = parse_modes(options.list("mode"), ppl, generated, options.has("context"));
+  if (ppl) read_cut(options, modes.ppl);
   for (const std::string& backend : in.backends) check_backend(backend, in.schemes);
 
-  const std::string data = read_file(data_path);
-  const std::string text = format == "text" ? std::string(protocol_text(in.cut.protocol, data))
-                                            : wikitext_rows_joined(data);
   in.checkpoint = model::Checkpoint::open(model_path);
   const model::ModelConfig& config = in.checkpoint->config();
-  if (in.cut.length > config.max_positions)
-    throw usage_error(fmt::format("--length {}: {} has {} positions", in.cut.length, model_path,
-                                  config.max_positions));
-  model::require_in_window(config, in.cut.length);
+  in.tokenizer = model::Tokenizer::open(model_path);
+  if (ppl) in.ppl = read_ppl_inputs(options, modes.ppl, *in.tokenizer, config);
+  for (auto& task : make_tasks(options, tasks, *in.tokenizer))
+    in.tasks.push_back({std::move(task), modes.generated});
   check_shapes(in, config);
 
-  const auto tokenizer = model::Tokenizer::open(model_path);
-  in.cut.bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
-  in.tokens = token_ids(*tokenizer, text, data_path, model_path, config.vocab);
-  const int64_t count = static_cast<int64_t>(in.tokens.size());
-  const int64_t available = count / in.cut.length;
-  if (const int64_t least = least_windows(in.cut.protocol); available < least)
-    throw environment_error(fmt::format("{}: {} tokens, fewer than {} of {}", data_path, count,
-                                        least == 1 ? "one window" : "the two windows",
-                                        in.cut.length));
-  if (all_windows) in.windows = available;
-  if (in.windows > available)
-    throw usage_error(fmt::format("--windows {}: {} has {} tokens, which make {} windows of {}",
-                                  in.windows, data_path, count, available, in.cut.length));
-
-  in.header = make_header(in, *tokenizer, {model_path, data_path, format, nonfinite, data, text});
+  in.header = make_header(in, model_path, nonfinite);
   in.header["seed"] = in.seed;
   in.header["sessions"] = Json::array({session(words, in)});
   return in;

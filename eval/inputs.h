@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,21 +12,32 @@
 #include "eval/backend.h"
 #include "eval/number.h"
 #include "eval/options.h"
-#include "eval/protocol.h"
+#include "eval/ppl_inputs.h"
 #include "eval/store.h"
+#include "eval/tasks/task.h"
 #include "sim/api/descriptor.h"
-#include "sim/model/engine.h"
+#include "sim/model/checkpoint.h"
+#include "sim/model/tokenizer.h"
+#include "sim/model/transformer.h"
 
 namespace kvx::eval {
+
+// A task that is answered by generation.
+struct TaskInputs {
+  std::shared_ptr<const Task> task;
+  std::vector<model::CacheMode> modes;
+
+  std::string versioned() const;  // "needle@1"
+};
 
 struct Inputs {
   std::vector<Descriptor> schemes;
   ArtifactStore artifacts;  // those that the schemes name
-  std::vector<model::CacheMode> modes;
   std::unique_ptr<model::Checkpoint> checkpoint;
-  std::vector<int32_t> tokens;  // of the whole text
-  Cut cut;                      // of the text into windows
-  int64_t windows = 0;
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  std::optional<PplInputs> ppl;
+  std::vector<TaskInputs> tasks;
+  int64_t batch = 0;  // samples that are generated together, at most
   NonFinite nonfinite = NonFinite::kRefuse;
   std::vector<std::string> backends;  // that run every unit, at least one
   int64_t shadow_layers = 0;          // of every pass that is not the CPU's (shadow.h)

@@ -75,7 +75,7 @@ class Pass {
     return seconds;
   }
 
-  void count(UnitRecord& record) const {
+  void count(WindowRecord& record) const {
     for (const Side side : {Side::kK, Side::kV}) {
       const size_t i = static_cast<size_t>(side);
       double nominal = 0;
@@ -172,11 +172,11 @@ bool has_context(CacheMode mode) {
   return mode == CacheMode::kPrefillExact || mode == CacheMode::kContextExact;
 }
 
-UnitRecord run_pass(Backend& backend, const Descriptor& scheme, const Window& window,
-                    const PassSettings& settings, const PassHooks& hooks) {
+WindowRecord run_pass(Backend& backend, const Descriptor& scheme, const Window& window,
+                      const PassSettings& settings, const PassHooks& hooks) {
   const model::ModelConfig& config = backend.config();
   Pass pass(backend, scheme, window, settings, hooks);
-  UnitRecord record;
+  WindowRecord record;
   const double seconds = pass.run();
   record.runs = {{.backend = std::string(backend.name()), .seconds = seconds, .shadow = {}}};
   record.tokens = static_cast<int64_t>(window.tokens.size());

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "eval/backend.h"
-#include "eval/record.h"
+#include "eval/window_record.h"
 
 namespace kvx::eval {
 
@@ -82,7 +82,7 @@ bool has_context(model::CacheMode mode);
 
 // The window under a scheme; the judge is called for every scored position, in order. What the
 // listeners take is not in the record's seconds.
-UnitRecord run_pass(Backend& backend, const Descriptor& scheme, const Window& window,
-                    const PassSettings& settings, const PassHooks& hooks);
+WindowRecord run_pass(Backend& backend, const Descriptor& scheme, const Window& window,
+                      const PassSettings& settings, const PassHooks& hooks);
 
 }  // namespace kvx::eval

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "eval/options.h"
+#include "eval/pass.h"
 #include "sim/api/error.h"
 
 namespace kvx::eval {
@@ -33,29 +34,48 @@ std::vector<Descriptor> parse_schemes(const std::vector<std::string>& texts, Art
   return schemes;
 }
 
-std::vector<CacheMode> parse_ppl_modes(const std::vector<std::string>& texts, bool context) {
+namespace {
+
+std::vector<CacheMode> parse_names(const std::vector<std::string>& texts) {
   std::vector<std::string> names;
   for (const CacheMode mode : kModes) names.emplace_back(model::cache_mode_name(mode));
   const std::vector<std::string_view> choices(names.begin(), names.end());
   std::vector<CacheMode> modes;
-  bool with_context = false;
   for (const std::string& text : split_commas(texts)) {
     check_choice("--mode", text, choices);
     const CacheMode mode =
         kModes[static_cast<size_t>(std::find(names.begin(), names.end(), text) - names.begin())];
-    const bool needs_context = mode == CacheMode::kPrefillExact || mode == CacheMode::kContextExact;
-    if (needs_context && !context)
+    if (std::find(modes.begin(), modes.end(), mode) == modes.end()) modes.push_back(mode);
+  }
+  return modes;
+}
+
+}  // namespace
+
+TaskModes parse_modes(const std::vector<std::string>& texts, bool ppl, bool generated,
+                      bool context) {
+  TaskModes out;
+  bool with_context = false;
+  for (const CacheMode mode : parse_names(texts)) {
+    const bool needs_context = has_context(mode);
+    const bool for_ppl = ppl && (context || !needs_context);
+    if (for_ppl) out.ppl.push_back(mode);
+    if (generated && mode != CacheMode::kAll) out.generated.push_back(mode);
+    if (!for_ppl && !generated)
       throw usage_error(
           fmt::format("--mode {}: one pass over a whole window reads nothing quantised in this "
                       "mode; give --context N, the tokens that are read exactly before the rest "
                       "reads the cache",
-                      text));
-    with_context = with_context || needs_context;
-    if (std::find(modes.begin(), modes.end(), mode) == modes.end()) modes.push_back(mode);
+                      model::cache_mode_name(mode)));
+    if (!ppl && mode == CacheMode::kAll)
+      throw usage_error("--mode all: of task ppl; generation goes token by token");
+    with_context = with_context || (for_ppl && needs_context);
   }
   if (context && !with_context)
     throw usage_error("--context: only modes prefill-exact and context-exact have one");
-  return modes;
+  if (ppl && out.ppl.empty()) out.ppl.push_back(CacheMode::kStreamed);
+  if (generated && out.generated.empty()) out.generated.push_back(CacheMode::kContextExact);
+  return out;
 }
 
 }  // namespace kvx::eval

@@ -16,8 +16,16 @@ namespace kvx::eval {
 std::vector<Descriptor> parse_schemes(const std::vector<std::string>& texts, ArtifactStore& store,
                                       const Note& note);
 
-// Modes separated by commas or repeated, each once. prefill-exact and context-exact need a context
-// (--context), which the other two have no use for: usage Errors.
-std::vector<model::CacheMode> parse_ppl_modes(const std::vector<std::string>& texts, bool context);
+struct TaskModes {
+  std::vector<model::CacheMode> ppl;        // default: streamed
+  std::vector<model::CacheMode> generated;  // default: context-exact
+};
+
+// Modes separated by commas or repeated, each once, for the kinds of tasks that are measured; a
+// task takes those that it knows. A single pass over a window (ppl) knows prefill-exact and
+// context-exact only with a context (--context), which the other two have no use for; generation
+// does not know `all`. A mode that no task knows is a usage Error.
+TaskModes parse_modes(const std::vector<std::string>& texts, bool ppl, bool generated,
+                      bool context);
 
 }  // namespace kvx::eval

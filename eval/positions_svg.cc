@@ -78,7 +78,7 @@ std::string draw(const Curves& curves, const ModeSummary& mode, double length,
 }  // namespace
 
 std::string positions_svg(const Summary& summary) {
-  const double length = summary.run.at("identity").at("length").get<double>();
+  const double length = ppl_identity(summary.run).at("length").get<double>();
   std::string plots;
   std::vector<std::string> families;
   for (size_t i = 0; i < summary.modes.size(); ++i) {

@@ -10,13 +10,10 @@
 
 #include "eval/backend.h"
 #include "eval/pass.h"
-#include "eval/record.h"
 #include "eval/shadow.h"
+#include "eval/window_record.h"
 
 namespace kvx::eval {
-
-// The unquantised scheme every divergence is from.
-inline constexpr const char* kBaseScheme = "fp:f32";
 
 // Floats that are kept from window to window and not set when they are made.
 class KeptFloats {
@@ -49,7 +46,7 @@ struct BaseWindow {
 };
 
 struct PassResult {
-  UnitRecord record;  // all but key, protocol and side file
+  WindowRecord record;  // all but key, protocol and side file
   PositionScores scores;
   std::vector<uint64_t> rows;              // row_hash of the logits of every scored position
   std::optional<ShadowMismatch> mismatch;  // the first one

@@ -62,14 +62,21 @@ void check_folder(const std::string& path) {
           fmt::format("--out {}: holds {} but no run.json; use a new or empty folder", path, name));
 }
 
-void check_identity(const std::string& file, const Json& then, const Json& now) {
-  for (const auto& [name, value] : now.at("identity").items()) {
-    const Json& identity = then.at("identity");
-    const Json old = identity.contains(name) ? identity.at(name) : Json();
+void check_same(const std::string& file, const std::string& where, const Json& then,
+                const Json& now) {
+  for (const auto& [name, value] : now.items()) {
+    const Json old = then.contains(name) ? then.at(name) : Json();
     if (old != value)
-      throw usage_error(fmt::format("{}: identity.{} is {} there and {} now; use another --out",
-                                    file, name, json_text(old, -1), json_text(value, -1)));
+      throw usage_error(fmt::format("{}: {}.{} is {} there and {} now; use another --out", file,
+                                    where, name, json_text(old, -1), json_text(value, -1)));
   }
+}
+
+void check_identity(const std::string& file, const Json& then, const Json& now) {
+  check_same(file, "identity", then.at("identity"), now.at("identity"));
+  for (const auto& [task, identity] : now.at("tasks").items())
+    if (then.at("tasks").contains(task))
+      check_same(file, "tasks." + task, then.at("tasks").at(task), identity);
   for (const std::string old : then.at("schemes"))
     for (const std::string scheme : now.at("schemes"))
       if (old != scheme && scheme_label(old) == scheme_label(scheme))
@@ -80,6 +87,23 @@ void check_identity(const std::string& file, const Json& then, const Json& now) 
 void unite(Json& list, const Json& more) {
   for (const Json& item : more)
     if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
+}
+
+std::string line_of(const Record& record) { return json_text(to_json(record), -1) + "\n"; }
+
+// What was asked for of each task: lists grow, counts rise.
+void grow(Json& measured, const Json& more) {
+  for (const auto& [task, asked] : more.items()) {
+    Json& all = measured[task];
+    for (const auto& [name, value] : asked.items()) {
+      if (value.is_array()) {
+        if (!all.contains(name)) all[name] = Json::array();
+        unite(all[name], value);
+      } else {
+        all[name] = std::max(all.value(name, int64_t{0}), value.get<int64_t>());
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -137,12 +161,12 @@ void RunFolder::merge_header(const Json& header) {
       throw std::runtime_error(fmt::format("schema is {}, this program's is {}",
                                            header_.at("schema").dump(), kRunSchema));
     check_identity(name, header_, header);
-    unite(header_.at("modes"), header.at("modes"));
+    for (const auto& [task, identity] : header.at("tasks").items())
+      header_.at("tasks")[task] = identity;
+    grow(header_.at("measured"), header.at("measured"));
     unite(header_.at("schemes"), header.at("schemes"));
     unite(header_.at("sessions"), header.at("sessions"));
     header_.at("seed") = header.at("seed");
-    header_.at("windows") =
-        std::max(header_.at("windows").get<int64_t>(), header.at("windows").get<int64_t>());
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
@@ -162,9 +186,9 @@ void RunFolder::load_results(const Note& note) {
     std::string problem = newline == std::string::npos ? "no line end" : "";
     if (problem.empty()) {
       try {
-        UnitRecord record = parse_record(Json::parse(text.begin() + static_cast<ptrdiff_t>(good),
-                                                     text.begin() + static_cast<ptrdiff_t>(end)));
-        records_.insert_or_assign(record.key, std::move(record));
+        Record record = parse_record(Json::parse(text.begin() + static_cast<ptrdiff_t>(good),
+                                                 text.begin() + static_cast<ptrdiff_t>(end)));
+        records_.insert_or_assign(unit_of(record).key, std::move(record));
       } catch (const std::exception& error) {
         problem = error.what();
       }
@@ -183,28 +207,35 @@ void RunFolder::load_results(const Note& note) {
 
 const UnitRecord* RunFolder::find(const UnitKey& key) const {
   const auto found = records_.find(key);
-  return found == records_.end() ? nullptr : &found->second;
+  return found == records_.end() ? nullptr : &unit_of(found->second);
 }
 
-void RunFolder::add(UnitRecord record, const PositionScores& scores) {
+void RunFolder::add(WindowRecord record, const PositionScores& scores) {
   std::string content;
   for (const auto* values : {&scores.nll, &scores.kl, &scores.same_top})
     content.append(reinterpret_cast<const char*>(values->data()), values->size() * sizeof(double));
-  record.positions_file =
-      fmt::format("positions/{}-{:05}-{}.f64", record.key.mode, record.key.window,
-                  sha256_hex(record.key.str()).substr(0, 16));
+  record.positions_file = fmt::format("positions/{}-{:05}-{}.f64", record.key.mode, record.window,
+                                      sha256_hex(record.key.str()).substr(0, 16));
   record.positions_sha256 = sha256_hex(content);
   write_file(file(record.positions_file), content);
 
-  append_line(record);
+  append(line_of(record));
   records_.insert_or_assign(record.key, std::move(record));
 }
 
+void RunFolder::add(std::vector<SampleRecord> records) {
+  std::string lines;
+  for (const SampleRecord& record : records) lines += line_of(record);
+  append(lines);
+  for (SampleRecord& record : records) records_.insert_or_assign(record.key, std::move(record));
+}
+
 void RunFolder::add_run(const UnitRecord& again) {
-  UnitRecord record = *find(again.key);
-  record.runs.push_back(again.runs.front());
-  if (!record.logits) record.logits = again.logits;
-  append_line(record);
+  Record record = records_.at(again.key);
+  UnitRecord& unit = unit_of(record);
+  unit.runs.push_back(again.runs.front());
+  if (!unit.logits) unit.logits = again.logits;
+  append(line_of(record));
   records_.insert_or_assign(again.key, std::move(record));
 }
 
@@ -217,12 +248,11 @@ void RunFolder::add_difference(const Json& difference) {
   if (!written) throw cannot_save(name);
 }
 
-void RunFolder::append_line(const UnitRecord& record) {
+void RunFolder::append(const std::string& lines) {
   const std::string name = file("results.jsonl");
   struct stat before {};
   if (::fstat(results_, &before) != 0) throw cannot_save(name);
-  const std::string line = to_json(record).dump() + "\n";
-  if (!write_all(results_, line) || ::fsync(results_) != 0) {
+  if (!write_all(results_, lines) || ::fsync(results_) != 0) {
     const Error error = cannot_save(name);
     // What cannot be cut off here is cut off when the run continues.
     [[maybe_unused]] const int cut = ::ftruncate(results_, before.st_size);
@@ -230,7 +260,7 @@ void RunFolder::append_line(const UnitRecord& record) {
   }
 }
 
-PositionScores RunFolder::positions(const UnitRecord& record) const {
+PositionScores RunFolder::positions(const WindowRecord& record) const {
   const std::string name = file(record.positions_file);
   const std::string content = read_file(name);
   const size_t targets = static_cast<size_t>(record.targets);

@@ -13,24 +13,25 @@ namespace {
 double exp_difference(double nll, double base_nll) { return std::exp(nll) - std::exp(base_nll); }
 
 // The row's records, empty if a window is missing.
-std::vector<const UnitRecord*> find_all(const RunFolder& folder, const std::string& mode,
-                                        const std::string& scheme, int64_t windows) {
-  std::vector<const UnitRecord*> records;
+std::vector<const WindowRecord*> find_all(const RunFolder& folder, const std::string& mode,
+                                          const std::string& scheme, int64_t windows) {
+  std::vector<const WindowRecord*> records;
   for (int64_t window = 0; window < windows; ++window)
-    if (const UnitRecord* record = folder.find({mode, window, scheme})) records.push_back(record);
+    if (const WindowRecord* record = folder.find_window(window_key(mode, window, scheme)))
+      records.push_back(record);
   return records;
 }
 
-std::vector<double> window_means(const std::vector<const UnitRecord*>& records) {
+std::vector<double> window_means(const std::vector<const WindowRecord*>& records) {
   std::vector<double> means;
-  for (const UnitRecord* record : records) means.push_back(record->nll_mean);
+  for (const WindowRecord* record : records) means.push_back(record->nll_mean);
   return means;
 }
 
 // Of all windows, one after the other.
-PositionScores pool(const RunFolder& folder, const std::vector<const UnitRecord*>& records) {
+PositionScores pool(const RunFolder& folder, const std::vector<const WindowRecord*>& records) {
   PositionScores all;
-  for (const UnitRecord* record : records) {
+  for (const WindowRecord* record : records) {
     const PositionScores one = folder.positions(*record);
     all.nll.insert(all.nll.end(), one.nll.begin(), one.nll.end());
     all.kl.insert(all.kl.end(), one.kl.begin(), one.kl.end());
@@ -39,7 +40,7 @@ PositionScores pool(const RunFolder& folder, const std::vector<const UnitRecord*
   return all;
 }
 
-SchemeRow summarise_scheme(const std::vector<const UnitRecord*>& records,
+SchemeRow summarise_scheme(const std::vector<const WindowRecord*>& records,
                            const PositionScores& scores, Protocol protocol) {
   SchemeRow row;
   row.scheme = records.front()->key.scheme;
@@ -47,7 +48,7 @@ SchemeRow summarise_scheme(const std::vector<const UnitRecord*>& records,
   int64_t bytes_k = 0, bytes_v = 0, values = 0, tokens = 0, same_top = 0;
   double seconds = 0;
   std::vector<double> kl_means;
-  for (const UnitRecord* record : records) {
+  for (const WindowRecord* record : records) {
     row.targets += record->targets;
     bytes_k += record->bytes[0].total();
     bytes_v += record->bytes[1].total();
@@ -74,8 +75,8 @@ SchemeRow summarise_scheme(const std::vector<const UnitRecord*>& records,
   return row;
 }
 
-void add_backends(const std::vector<const UnitRecord*>& records, Backends& backends) {
-  for (const UnitRecord* record : records) {
+void add_backends(const std::vector<const WindowRecord*>& records, Backends& backends) {
+  for (const WindowRecord* record : records) {
     ++backends.units;
     if (record->runs.size() > 1) ++backends.equal;
     for (const BackendRun& run : record->runs) {
@@ -95,7 +96,7 @@ std::vector<double> from_position(const std::vector<double>& scores, int64_t fir
 }
 
 std::vector<Scope> scopes_of(const PositionScores& scores, const PositionScores& base,
-                             const UnitRecord& record) {
+                             const WindowRecord& record) {
   std::vector<Scope> scopes;
   const int64_t first = record.tokens / 2 - record.first_position, n = record.targets;
   if (first > 0)
@@ -118,7 +119,8 @@ Summary summarise(const RunFolder& folder, const Cut& cut, int64_t windows, int6
   std::vector<std::string> schemes{base_scheme};
   for (const std::string scheme : summary.run.at("schemes"))
     if (scheme != base_scheme) schemes.push_back(scheme);
-  for (const std::string mode : summary.run.at("modes")) {
+  const std::string task = task_name(kPplTask);
+  for (const std::string mode : summary.run.at("measured").at(task).at("modes")) {
     ModeSummary out{mode, {}, {}};
     std::vector<double> base_means;
     PositionScores base;
@@ -130,7 +132,7 @@ Summary summarise(const RunFolder& folder, const Cut& cut, int64_t windows, int6
         if (scheme == base_scheme) break;
         continue;
       }
-      const UnitRecord& first = *records.front();
+      const WindowRecord& first = *records.front();
       const PositionScores scores = pool(folder, records);
       SchemeRow row = summarise_scheme(records, scores, cut.protocol);
       row.base = scheme == base_scheme;

@@ -31,7 +31,7 @@ std::string summary_picture(const Summary& summary, const std::string& what,
   };
   const std::string subtitle = fmt::format(
       "{}, {} windows of {} tokens, protocol {}", name("data"), thousands(summary.windows),
-      thousands(summary.run.at("identity").at("length").get<int64_t>()),
+      thousands(ppl_identity(summary.run).at("length").get<int64_t>()),
       protocol_name(summary.protocol));
   return picture_svg({kWidth,
                       kHead + kRowHeight * static_cast<double>(summary.modes.size()) + kFoot, kLeft,

@@ -38,7 +38,7 @@ std::string context_text(const std::string& mode, const Json& identity) {
 }
 
 std::string bos_text(const Summary& summary) {
-  if (!summary.run.at("identity").at("bos").get<bool>()) return "not added";
+  if (!ppl_identity(summary.run).at("bos").get<bool>()) return "not added";
   return summary.protocol == Protocol::kGptq ? "at the start of the text"
                                              : "at the start of every window";
 }
@@ -78,7 +78,7 @@ Json interval_json(const std::optional<Interval>& interval) {
 
 std::string summary_table(const Summary& summary) {
   const Json& run = summary.run;
-  const Json& identity = run.at("identity");
+  const Json& identity = ppl_identity(run);
   std::string text;
   for (const ModeSummary& mode : summary.modes) {
     text += fmt::format("{}model   {}\n", text.empty() ? "" : "\n",

@@ -1,6 +1,15 @@
 # Tests of this area: kvx_test(...) and add_test(...) lines.
 kvx_test(eval_stats LABEL quick DEPS kvx_eval SOURCES unit/eval_stats_test.cc)
 kvx_test(eval_python_random LABEL quick DEPS kvx_tasks SOURCES unit/eval_python_random_test.cc)
+kvx_test(eval_extract LABEL quick DEPS kvx_tasks SOURCES unit/eval_extract_test.cc)
+kvx_test(eval_gsm8k LABEL quick DEPS kvx_tasks SOURCES unit/eval_gsm8k_test.cc)
+kvx_test(eval_arith LABEL quick DEPS kvx_tasks SOURCES unit/eval_arith_test.cc)
+target_compile_definitions(eval_arith PRIVATE KVX_ARITH_JSON="${PROJECT_SOURCE_DIR}/data/tasks/arith.json"
+  KVX_ARITH_PROMPTS="${CMAKE_CURRENT_SOURCE_DIR}/oracle/arith_prompts.txt")
+kvx_test(eval_needle LABEL quick DEPS kvx_tasks SOURCES unit/eval_needle_test.cc unit/eval_needle_parts_test.cc)
+target_compile_definitions(eval_needle PRIVATE KVX_NEEDLE_PROMPTS="${CMAKE_CURRENT_SOURCE_DIR}/oracle/needle_prompts.txt"
+  KVX_DEMO_TEXT="${PROJECT_SOURCE_DIR}/data/text/demo.txt"
+  KVX_NEEDLE_WORDS="${PROJECT_SOURCE_DIR}/data/tasks/needle_words.json")
 kvx_test(eval_text LABEL quick DEPS kvx_eval SOURCES unit/eval_text_test.cc)
 kvx_test(eval_store LABEL quick DEPS kvx_eval SOURCES unit/eval_store_test.cc)
 kvx_test(eval_plot LABEL quick DEPS kvx_eval SOURCES unit/eval_plot_test.cc)
@@ -28,6 +37,10 @@ target_compile_definitions(eval_ppl PRIVATE KVX_SCHEMA_PAGE="${PROJECT_SOURCE_DI
 find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
 target_compile_definitions(eval_lost_power PRIVATE KVX_PYTHON="${Python3_EXECUTABLE}"
   KVX_SAME_VALUES="${PROJECT_SOURCE_DIR}/reports/same_values.py")
+
+# What eval_arith compares with, made anew.
+add_test(NAME oracle.arith_prompts COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/oracle/arith_prompts.py)
+set_tests_properties(oracle.arith_prompts PROPERTIES LABELS quick)
 
 # This program against the golden vectors in the repository.
 add_test(NAME golden.verify COMMAND kvx verify --golden ${PROJECT_SOURCE_DIR}/data/golden)

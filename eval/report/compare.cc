@@ -39,7 +39,7 @@ void add_speed(const Unit& after, const Unit& before, std::map<std::string, Sums
     for (const eval::BackendRun& other : before.runs)
       if (run.backend == other.backend) {
         Sums& sum = sums[run.backend];
-        sum.tokens += after.tokens;
+        sum.tokens += static_cast<double>(after.tokens);
         sum.after += run.seconds;
         sum.before += other.seconds;
       }
@@ -136,7 +136,7 @@ void judge(Change& change) {
 }
 
 nlohmann::json without_version(nlohmann::json identity) {
-  identity.erase("version");
+  identity.erase("task");
   return identity;
 }
 

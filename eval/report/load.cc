@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <filesystem>
 #include <functional>
 #include <stdexcept>
@@ -20,27 +19,14 @@ namespace fs = std::filesystem;
 constexpr std::array kCommon{"arithmetic", "model_sha256", "tokenizer_sha256", "nonfinite",
                              "rope_steps_sha256"};
 
-// "ppl@1" -> 1
-int64_t version_of(const std::string& task) {
-  const size_t at = task.find('@');
-  int64_t version = 0;
-  const char* end = task.data() + task.size();
-  if (at == std::string::npos || at == 0 ||
-      std::from_chars(task.data() + at + 1, end, version).ptr != end)
-    throw std::runtime_error(fmt::format("task is {}, not name@version", task));
-  return version;
-}
-
 // Of kvx-run/1: one identity for model and task.
 void split_identity(const Json& identity, Run& run) {
   nlohmann::json task = identity;
   for (const char* name : kCommon) task.erase(name);
   const std::string name = identity.at("task");
-  task.erase("task");
-  task["version"] = version_of(name);
   task.emplace("protocol", "gptq");
   task.emplace("context", 0);
-  run.tasks.emplace(task_name(name), std::move(task));
+  run.tasks.emplace(eval::task_name(name), std::move(task));
 }
 
 void read_header(const Json& header, Run& run) {
@@ -67,12 +53,12 @@ void read_header(const Json& header, Run& run) {
 }
 
 void check_task(const Unit& unit, const Run& run) {
-  const auto task = run.tasks.find(task_name(unit.task));
+  const auto task = run.tasks.find(eval::task_name(unit.key.task));
   if (task == run.tasks.end())
-    throw std::runtime_error(fmt::format("task {} is not one of run.json's", unit.task));
-  if (task->second.contains("version") && task->second.at("version") != version_of(unit.task))
-    throw std::runtime_error(fmt::format("task is {}, run.json's version is {}", unit.task,
-                                         task->second.at("version").dump()));
+    throw std::runtime_error(fmt::format("task {} is not one of run.json's", unit.key.task));
+  if (task->second.contains("task") && task->second.at("task") != unit.key.task)
+    throw std::runtime_error(
+        fmt::format("task is {}, run.json's is {}", unit.key.task, task->second.at("task").dump()));
   if (const auto* errors = std::get_if<ErrorScores>(&unit.scores))
     if (errors->layers.size() != run.header.at("model").at("layers"))
       throw std::runtime_error(fmt::format("{} layers, the model has {}", errors->layers.size(),
@@ -106,8 +92,8 @@ void read_units(const std::string& file, Run& run) {
   each_line(file, run, [&](std::string_view line) {
     Unit unit = parse_unit(Json::parse(line));
     check_task(unit, run);
-    const auto [at, fresh] =
-        known.try_emplace({unit.task, unit.mode, unit.name, unit.scheme}, run.units.size());
+    const auto [at, fresh] = known.try_emplace(
+        {unit.key.task, unit.key.mode, unit.key.item, unit.key.scheme}, run.units.size());
     if (fresh) {
       run.units.push_back(std::move(unit));
     } else {
@@ -117,6 +103,15 @@ void read_units(const std::string& file, Run& run) {
 }
 
 }  // namespace
+
+const Json* asked(const Run& run, const std::string& task, const char* what) {
+  const Json* at = &run.header;
+  for (const std::string& name : {std::string("measured"), task, std::string(what)}) {
+    if (!at->is_object() || !at->contains(name)) return nullptr;
+    at = &at->at(name);
+  }
+  return at;
+}
 
 Run load_run(const std::string& path) {
   Run run;

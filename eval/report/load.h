@@ -29,4 +29,8 @@ struct Run {
 // where a file is damaged.
 Run load_run(const std::string& path);
 
+// What run.json of kvx-run/2 says that calls asked for of a task ("modes", "windows"); nullptr
+// where it says nothing.
+const Json* asked(const Run& run, const std::string& task, const char* what);
+
 }  // namespace kvx::report

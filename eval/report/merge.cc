@@ -36,7 +36,7 @@ Series& series_of(std::vector<Series>& all, const std::string& scheme) {
 void add_again(Unit& known, const Unit& unit, Model& model) {
   if (!same_content(known, unit)) {
     model.conflicts.push_back(
-        fmt::format("{}/{}/{}/{}", unit.task, unit.mode, unit.name, unit.scheme));
+        fmt::format("{}/{}/{}/{}", unit.key.task, unit.key.mode, unit.key.item, unit.key.scheme));
     return;
   }
   ++model.repeated;
@@ -48,10 +48,10 @@ void add_again(Unit& known, const Unit& unit, Model& model) {
 
 void add_units(Run& run, Model& model) {
   for (Unit& unit : run.units) {
-    const std::string name = task_name(unit.task);
+    const std::string name = eval::task_name(unit.key.task);
     Series& series =
-        series_of(task_of(model, name, run.tasks.at(name)).modes[unit.mode], unit.scheme);
-    const auto [at, fresh] = series.units.try_emplace(unit.name);
+        series_of(task_of(model, name, run.tasks.at(name)).modes[unit.key.mode], unit.key.scheme);
+    const auto [at, fresh] = series.units.try_emplace(unit.key.item);
     if (fresh) {
       at->second = std::make_shared<Unit>(std::move(unit));
     } else {

@@ -94,6 +94,21 @@ std::string task_html(const Section& section, std::span<const Table> tables,
   return eval::render("task.html", data);
 }
 
+// Modes that calls asked for of a task, by run.json.
+std::vector<std::string> modes_without_units(const Model& model, const Task& task) {
+  std::vector<std::string> modes;
+  for (const auto& run : model.runs) {
+    const Json* asked_for = asked(*run, task.name, "modes");
+    const auto of_run = run->tasks.find(task.name);
+    if (asked_for == nullptr || of_run == run->tasks.end() || of_run->second != task.identity)
+      continue;
+    for (const Json& mode : *asked_for)
+      if (mode.is_string() && !task.modes.empty() && !task.modes.contains(mode))
+        modes.push_back(mode);
+  }
+  return modes;
+}
+
 std::vector<std::string> holes_of(const Section& section) {
   std::vector<std::string> holes;
   for (const Table& table : section.tables) {
@@ -104,8 +119,11 @@ std::vector<std::string> holes_of(const Section& section) {
     for (const std::string& label : table.missing) names += (names.empty() ? "" : ", ") + label;
     holes.push_back(fmt::format("{}: no units of {}", title_of(table), names));
   }
-  for (const Task& task : section.model.tasks)
+  for (const Task& task : section.model.tasks) {
     if (task.modes.empty()) holes.push_back(fmt::format("{}: no units at all", task.name));
+    for (const std::string& mode : modes_without_units(section.model, task))
+      holes.push_back(fmt::format("{}, {}: no units at all", task.name, mode));
+  }
   for (const auto& run : section.model.runs)
     holes.insert(holes.end(), run->notes.begin(), run->notes.end());
   return holes;

@@ -28,7 +28,7 @@ Row count_row(const Model& model, const Series& series, const Series& whole) {
     row.values += unit->values;
     row.nominal = unit->nominal;
     for (const eval::BackendRun& run : unit->runs) {
-      speed[run.backend][0] += unit->tokens;
+      speed[run.backend][0] += static_cast<double>(unit->tokens);
       speed[run.backend][1] += run.seconds;
     }
   }
@@ -67,11 +67,21 @@ void score_windows(const Series& series, const Series* base, uint64_t seed, Row&
     row.interval = {base_value + row.delta_interval->low, base_value + row.delta_interval->high};
 }
 
+// What of a sample's cell is judged by itself: where a needle stands. Other tasks are one cell.
+std::vector<std::pair<std::string, std::string>> place_of(const Unit& unit) {
+  const auto& cell = std::get<SampleScores>(unit.scores).cell;
+  const auto has = [&](const char* name) {
+    return std::any_of(cell.begin(), cell.end(),
+                       [&](const auto& one) { return one.first == name; });
+  };
+  return has("length") && has("depth") ? cell : std::vector<std::pair<std::string, std::string>>{};
+}
+
 // The series without the samples of cells that do not count.
 Series kept_samples(const Series& series, const std::vector<Cell>& cells) {
   Series kept{series.scheme, {}};
   for (const auto& [name, unit] : series.units) {
-    const auto& place = std::get<SampleScores>(unit->scores).cell;
+    const auto place = place_of(*unit);
     const auto cell = std::find_if(cells.begin(), cells.end(),
                                    [&](const Cell& one) { return one.place == place; });
     if (cell == cells.end() || cell->kept) kept.units.emplace(name, unit);
@@ -82,10 +92,11 @@ Series kept_samples(const Series& series, const std::vector<Cell>& cells) {
 std::vector<std::optional<double>> cell_scores(const Series& series,
                                                const std::vector<Cell>& cells) {
   std::vector<std::vector<double>> scores(cells.size());
-  for (const auto& [name, unit] : series.units)
+  for (const auto& [name, unit] : series.units) {
+    const auto place = place_of(*unit);
     for (size_t i = 0; i < cells.size(); ++i)
-      if (std::get<SampleScores>(unit->scores).cell == cells[i].place)
-        scores[i].push_back(sample_score(*unit));
+      if (place == cells[i].place) scores[i].push_back(sample_score(*unit));
+  }
   std::vector<std::optional<double>> means(cells.size());
   for (size_t i = 0; i < cells.size(); ++i)
     if (!scores[i].empty()) means[i] = mean(scores[i]);
@@ -146,7 +157,7 @@ std::vector<Cell> cells_of(const std::vector<Series>& all) {
   std::vector<Cell> cells;
   for (const Series& series : all)
     for (const auto& [name, unit] : series.units) {
-      const auto& place = std::get<SampleScores>(unit->scores).cell;
+      const auto place = place_of(*unit);
       if (std::none_of(cells.begin(), cells.end(),
                        [&](const Cell& cell) { return cell.place == place; }))
         cells.push_back({place, 0, true});
@@ -184,7 +195,20 @@ std::string suffix_of(const Model& model, const Task& task) {
   return suffix;
 }
 
+// How many windows were asked for, as run.json of kvx-run/2 says; 0 where it does not.
+int64_t windows_asked(const Model& model, const std::string& task) {
+  int64_t most = 0;
+  for (const auto& run : model.runs)
+    if (const Json* windows = asked(*run, task, "windows"); windows != nullptr)
+      if (windows->is_number_integer()) most = std::max(most, windows->get<int64_t>());
+  return most;
+}
+
 void add_holes(const Model& model, Table& table) {
+  // Of one identity alone: another may have asked for more windows.
+  if (const int64_t windows = table.suffix.empty() ? windows_asked(model, table.task) : 0;
+      table.units < windows)
+    table.holes.push_back(fmt::format("{} of {} windows asked for", table.units, windows));
   for (const Row& row : table.rows)
     if (!row.whole)
       table.holes.push_back(fmt::format("{}: {} of {} units", row.label, row.units, table.units));

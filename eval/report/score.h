@@ -16,8 +16,8 @@ namespace kvx::report {
 
 using eval::Interval;
 
-// A cell of a task answered by generation (all that Sample::cell names, else the whole task) counts
-// only where the base, in the same cache mode, has at least this mean score.
+// A cell of a task answered by generation (a needle's kind, length and depth; else the whole task)
+// counts only where the base, in the same cache mode, has at least this mean score.
 inline constexpr double kCeiling = 0.5;
 
 enum class Kind { kWindows, kSamples, kErrors };

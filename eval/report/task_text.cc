@@ -25,7 +25,7 @@ std::string cell_text(const Cell& cell) {
   std::string text;
   for (const auto& [key, value] : cell.place)
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", key, value);
-  return text;
+  return text.empty() ? "the whole task" : text;
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ std::string protocol_text(const Model& model, const Table& table) {
   std::string text = fmt::format("{} {}", eval::thousands(table.units),
                                  table.kind == Kind::kSamples ? "samples" : "windows");
   for (const auto& [name, value] : task_of(model, table).identity.items())
-    if (!name.ends_with("sha256") && !value.is_null() && !value.is_object())
+    if (name != "task" && !name.ends_with("sha256") && !value.is_null() && !value.is_structured())
       text += fmt::format("; {} {}", name, field_text(value));
   return text + ".";
 }

@@ -26,19 +26,16 @@ int64_t count(const Json& json, const char* name, int64_t least = 0) {
   return field.get<int64_t>();
 }
 
-double positive(const Json& json, const char* name) {
-  const Json& field = json.at(name);
-  if (!field.is_number() || !(field.get<double>() > 0))
-    refuse(fmt::format("{} is {}, not above 0", name, field.dump()));
-  return field.get<double>();
-}
-
-ByteCount parse_bytes(const Json& json) {
-  ByteCount bytes;
-  for (int i = 0; i < kItems; ++i)
-    bytes[static_cast<Item>(i)] = count(json, item_name(static_cast<Item>(i)));
-  if (bytes.total() != count(json, "total")) refuse("bytes do not add up");
-  return bytes;
+// Everything that is counted, timed or divided by.
+void check_ranges(const Json& line) {
+  count(line, "values", 1);
+  count(line, "tokens", 1);
+  for (const char* side : {"k", "v"}) {
+    for (const auto& [item, bytes] : line.at("bytes").at(side).items())
+      count(line.at("bytes").at(side), item.c_str());
+    if (!(line.at("nominal_bits").at(side).get<double>() > 0))
+      refuse(fmt::format("nominal_bits.{} is not above 0", side));
+  }
 }
 
 WindowScores parse_window(const Json& line) {
@@ -74,26 +71,6 @@ ErrorScores parse_errors(const Json& line) {
   return scores;
 }
 
-eval::BackendRun parse_run(const Json& json, const std::string& name) {
-  eval::BackendRun run{name, positive(json.at("timing"), "seconds"), {}};
-  if (json.contains("shadow")) {
-    const Json& shadow = json.at("shadow");
-    run.shadow = eval::ShadowCount{count(shadow, "E0"), count(shadow, "E1"), count(shadow, "E2"),
-                                   count(shadow, "mismatches")};
-  }
-  return run;
-}
-
-// Lines of earlier programs say nothing of backends: there was one.
-std::vector<eval::BackendRun> parse_runs(const Json& line) {
-  if (!line.contains("backends")) return {parse_run(line, "cpu")};
-  std::vector<eval::BackendRun> runs;
-  for (const Json& backend : line.at("backends"))
-    runs.push_back(parse_run(backend, text(backend, "name")));
-  if (runs.empty()) refuse("no backends");
-  return runs;
-}
-
 // Task ppl has windows, task error layers, every other samples.
 std::variant<WindowScores, SampleScores, ErrorScores> parse_scores(const Json& line,
                                                                    const std::string& task) {
@@ -114,25 +91,16 @@ std::string content_of(Json line) {
 
 }  // namespace
 
-std::string task_name(const std::string& task) { return task.substr(0, task.find('@')); }
-
 Unit parse_unit(const Json& line) {
   Unit unit;
-  unit.task = text(line, "task");
-  unit.mode = text(line, "mode");
-  unit.scheme = text(line, "scheme");
-  unit.scores = parse_scores(line, task_name(unit.task));
-  unit.name = std::holds_alternative<SampleScores>(unit.scores)
-                  ? text(line, "sample")
-                  : fmt::format("{}", count(line, "window"));
-  unit.values = count(line, "values", 1);
-  const Json& bytes = line.at("bytes");
-  unit.bytes = {parse_bytes(bytes.at("k")), parse_bytes(bytes.at("v"))};
-  const Json& nominal = line.at("nominal_bits");
-  unit.nominal = {positive(nominal, "k"), positive(nominal, "v")};
-  const Json& timing = line.at("timing");
-  unit.tokens = positive(timing, "seconds") * positive(timing, "tokens_per_second");
-  unit.runs = parse_runs(line);
+  check_ranges(line);
+  eval::read_unit(line, unit);
+  for (const eval::BackendRun& run : unit.runs)
+    if (!(run.seconds > 0)) refuse(fmt::format("seconds is {}, not above 0", run.seconds));
+  unit.scores = parse_scores(line, eval::task_name(unit.key.task));
+  unit.key.item = std::holds_alternative<SampleScores>(unit.scores)
+                      ? text(line, "sample")
+                      : fmt::format("{}", count(line, "window"));
   unit.content = content_of(line);
   return unit;
 }

@@ -1,5 +1,6 @@
 // One finished unit of a run folder, as a report reads it: a line of results.jsonl
-// (reports/schema/result.md).
+// (reports/schema/result.md). More forgiving than what continues a folder, as schemas of earlier
+// programs are read too; stricter in what a number may be.
 #pragma once
 
 #include <array>
@@ -10,8 +11,7 @@
 #include <vector>
 
 #include "eval/number.h"
-#include "eval/record.h"
-#include "sim/api/cache.h"
+#include "eval/unit.h"
 
 namespace kvx::report {
 
@@ -45,23 +45,11 @@ struct ErrorScores {
   std::vector<LayerError> layers;
 };
 
-struct Unit {
-  std::string task;    // with version: "ppl@1"
-  std::string mode;    // cache mode
-  std::string name;    // in its task: the window's number, the sample's id
-  std::string scheme;  // versioned descriptor
+struct Unit : eval::UnitRecord {
   std::variant<WindowScores, SampleScores, ErrorScores> scores;
-  std::array<ByteCount, 2> bytes;   // of all layers, by side
-  int64_t values = 0;               // K values held by all layers; as many V values
-  std::array<double, 2> nominal{};  // bits per value, by side
-  double tokens = 0;                // that `seconds` of the runs are for
-  std::vector<eval::BackendRun> runs;
   // What makes two units equal: the line without schema, key, names, timings and backends.
   std::string content;
 };
-
-// "ppl@1" -> "ppl"
-std::string task_name(const std::string& task);
 
 // Throws std::exception where a field is missing, of the wrong type or out of range.
 Unit parse_unit(const Json& line);

@@ -1,5 +1,5 @@
 // A task that is answered by greedy generation: prompts, when to stop, and how an output is scored.
-// The runner (generate.h) knows no task by name.
+// What runs them (sample_part.h) knows no task by name.
 #pragma once
 
 #include <cstdint>
@@ -34,16 +34,20 @@ struct Reading {
   double score = 0;       // 0 to 1
 };
 
+// A sample's name is unique in its task and has no blanks or slashes: "multikey4-1024-50-0".
 class Task {
  public:
   virtual ~Task() = default;
   virtual std::string_view name() const = 0;  // "needle"
   // Rises with every change that can move a prompt or a score.
   virtual int version() const = 0;
-  // Everything that decides prompts and scores, for run.json.
+  // Everything that decides a sample's prompt and score, for run.json; not which samples there are.
   virtual Json identity() const = 0;
+  // Which samples were asked for: lists, and counts that more samples only make larger.
+  virtual Json selection() const = 0;
   virtual int64_t size() const = 0;
-  // Deterministic; 0 <= index < size().
+  // Deterministic; 0 <= index < size(). The name costs nothing, the sample may.
+  virtual std::string id(int64_t index) const = 0;
   virtual Sample sample(int64_t index) const = 0;
   // The first reading is the one that tables and pictures show. `output` ends before the first stop
   // string.

@@ -45,8 +45,7 @@ void Engine::enqueue_layer(int layer, const Pass& pass, const HostPass* tapped) 
               .weight = weight,
               .width = c.hidden,
               .eps = c.rms_eps,
-              .count = rows,
-              .follows_kernel = true},
+              .count = rows},
              stream_);
   };
   norm(w.attention_norm.get());

@@ -233,6 +233,7 @@ SeqId Engine::fork(SeqId from) {
 }
 
 void Engine::close(SeqId seq) {
+  impl_->attention.forget(seq);
   for (const auto& cache : impl_->caches) cache->close(seq);
 }
 

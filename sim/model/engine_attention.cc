@@ -12,23 +12,7 @@
 namespace kvx::model {
 namespace {
 
-constexpr int64_t kNotAPrefix = -1;
 constexpr size_t kMaxTileRows = 16;
-
-// Rows below the result are sealed, the others up to `rows` exact; kNotAPrefix where the map says
-// anything else.
-int64_t sealed_prefix(const ReadMap& map, int64_t rows) {
-  int64_t sealed = 0, next = 0;
-  for (const RowRange& range : map) {
-    if (range.first != next) return kNotAPrefix;
-    if (range.held == Held::kSealed) {
-      if (next != 0) return kNotAPrefix;
-      sealed = range.count;
-    }
-    next += range.count;
-  }
-  return next == rows ? sealed : kNotAPrefix;
-}
 
 // Ascending runs of rows that some map reads in the given way.
 void append_runs(std::span<const ReadMap> maps, Held held, int64_t rows,
@@ -64,6 +48,7 @@ void AttentionPass::plan(const LayerCache& cache, const PassChunk& chunk, Side s
   reads.maps.clear();
   reads.sealed_prefix.clear();
   reads.needed.clear();
+  bool prefixes = true;
   const ReadMap held = mode_ == CacheMode::kAll ? cache.held(span.seq, side) : ReadMap{};
   for (int64_t i = 0; i < span.count; ++i) {
     const int64_t query = span.first + i;
@@ -75,10 +60,11 @@ void AttentionPass::plan(const LayerCache& cache, const PassChunk& chunk, Side s
       reads.maps.push_back(cache.reads(span.seq, side, query));
     }
     const bool whole = chunk.exact || mode_ == CacheMode::kAll;
-    reads.sealed_prefix.push_back(sealed_prefix(reads.maps.back(), whole ? rows : query + 1));
+    const auto sealed = sealed_prefix(reads.maps.back(), whole ? rows : query + 1);
+    prefixes = prefixes && sealed.has_value();
+    reads.sealed_prefix.push_back(sealed.value_or(0));
   }
-  if (std::ranges::find(reads.sealed_prefix, kNotAPrefix) != reads.sealed_prefix.end())
-    reads.sealed_prefix.clear();
+  if (!prefixes) reads.sealed_prefix.clear();
   append_runs(reads.maps, Held::kSealed, rows, reads.needed);
   append_runs(reads.maps, Held::kExact, rows, reads.needed);
 }
@@ -198,25 +184,39 @@ void AttentionPass::attend_plain(const PassChunk& chunk, ConstRows q, Rows out) 
   });
 }
 
+bool AttentionPass::tiles(const LayerCache& cache) const {
+  return nonfinite_ == NonFinite::kRefuse && cache.config().shape.head_dim <= num::kAttentionMaxDim;
+}
+
 void AttentionPass::run(const LayerCache& cache, std::span<const PassChunk> chunks, ConstRows q,
                         ConstRows k, ConstRows v, Rows out) {
+  const bool by_query = cache.traits().query_dependent_read;
+  const bool streamed = mode_ != CacheMode::kAll && !by_query && tiles(cache);
+  std::vector<StepAttention::Step> steps;
   for (const PassChunk& chunk : chunks) {
-    if (cache.traits().query_dependent_read && !chunk.exact) {
+    if (by_query && !chunk.exact) {
       cache.attend(q.slice(chunk.row, chunk.span.count), {&chunk.span, 1},
                    out.slice(chunk.row, chunk.span.count));
       continue;
+    }
+    if (streamed && !chunk.exact) {
+      if (const auto step = steps_.plan(cache, chunk.span, chunk.row)) {
+        steps.push_back(*step);
+        continue;
+      }
     }
     plan(cache, chunk, Side::kK, k_);
     plan(cache, chunk, Side::kV, v_);
     fetch(cache, chunk, Side::kK, k.slice(chunk.row, chunk.span.count), k_);
     fetch(cache, chunk, Side::kV, v.slice(chunk.row, chunk.span.count), v_);
     const bool prefixes = !k_.sealed_prefix.empty() && !v_.sealed_prefix.empty();
-    if (prefixes && nonfinite_ == NonFinite::kRefuse && q.dim <= num::kAttentionMaxDim) {
+    if (prefixes && tiles(cache)) {
       attend_tiles(chunk, q, out);
     } else {
       attend_plain(chunk, q, out);
     }
   }
+  steps_.run(cache, steps, q, out);
 }
 
 }  // namespace kvx::model

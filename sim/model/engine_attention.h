@@ -8,6 +8,7 @@
 #include "sim/api/cache.h"
 #include "sim/model/buffer.h"
 #include "sim/model/engine.h"
+#include "sim/model/step_attention.h"
 
 namespace kvx::model {
 
@@ -21,12 +22,15 @@ struct PassChunk {
 class AttentionPass {
  public:
   AttentionPass(CacheMode mode, NonFinite nonfinite, int threads)
-      : mode_(mode), nonfinite_(nonfinite), threads_(threads) {}
+      : mode_(mode), nonfinite_(nonfinite), threads_(threads), steps_(threads) {}
 
   // q [rows][heads][d] and k, v [rows][kv heads][d] of the pass, keys and queries rotated; k and v
   // have been appended to `cache`. out [rows][heads][d].
   void run(const LayerCache& cache, std::span<const PassChunk> chunks, ConstRows q, ConstRows k,
            ConstRows v, Rows out);
+
+  // The sequence is closed.
+  void forget(SeqId seq) { steps_.forget(seq); }
 
  private:
   // One side of the cache as the queries of a chunk read it.
@@ -48,12 +52,14 @@ class AttentionPass {
   void plan(const LayerCache& cache, const PassChunk& chunk, Side side, SideReads& reads) const;
   void fetch(const LayerCache& cache, const PassChunk& chunk, Side side, ConstRows fresh,
              SideReads& reads) const;
+  bool tiles(const LayerCache& cache) const;
   void attend_tiles(const PassChunk& chunk, ConstRows q, Rows out);
   void attend_plain(const PassChunk& chunk, ConstRows q, Rows out) const;
 
   CacheMode mode_;
   NonFinite nonfinite_;
   int threads_;
+  StepAttention steps_;
   SideReads k_, v_;
   Buffer panels_;   // keys for the tiles: sealed, then exact, [kv heads][panels][d][32] each
   Buffer scratch_;  // of the tiles, one part a thread

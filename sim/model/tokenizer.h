@@ -26,6 +26,8 @@ class Tokenizer {
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
 
   virtual int64_t vocab_size() const = 0;
+  // A token as the vocabulary spells it, special ones too: "</s>". 0 <= id < vocab_size().
+  virtual std::string piece(int32_t id) const = 0;
   virtual bool adds_bos() const = 0;       // the files ask for a BOS at the start of a text
   virtual int32_t bos() const = 0;         // -1: none
   virtual int32_t eos() const = 0;         // -1: none

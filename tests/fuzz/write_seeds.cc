@@ -16,8 +16,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   const fs::path out = argv[1];
-  for (const char* target :
-       {"gguf", "safetensors", "config", "tokenizer_json", "tokenizer_model", "descriptor"})
+  for (const char* target : {"gguf", "safetensors", "config", "tokenizer_json", "tokenizer_model",
+                             "descriptor", "needle"})
     fs::create_directories(out / target);
   const kvx::test::TinyModelSpec spec = kvx::test::smallest_tiny_model();
   const kvx::test::TempDir folder;
@@ -36,6 +36,8 @@ int main(int argc, char** argv) {
     write_file(out / "config" / name, kvx::test::tiny_config_json(other));
     kvx::test::write_tiny_gguf(out / "gguf" / name, other, DType::kQ5_1);
   }
+  write_file(out / "needle" / "words", R"({"adjectives": ["red", "new"], "nouns": ["house"]})");
+  write_file(out / "needle" / "prose", "One two. \"Three?\" (Four!)\n\nFive");
   for (const kvx::Alias& alias : kvx::aliases())
     write_file(out / "descriptor" / alias.name, std::string(alias.descriptor));
   int index = 0;

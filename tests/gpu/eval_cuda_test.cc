@@ -62,7 +62,7 @@ class EvalCuda : public testing::Test {
   static Backends backends_of(const Inputs& in, int64_t windows) {
     const RunFolder folder(in.out, in.header, kSilent);
     Backends all;
-    for (const ModeSummary& mode : summarise(folder, in.cut, windows, 8, kSilent).modes) {
+    for (const ModeSummary& mode : summarise(folder, in.ppl->cut, windows, 8, kSilent).modes) {
       all.units += mode.backends.units;
       all.equal += mode.backends.equal;
       all.shadow += mode.backends.shadow;

@@ -27,6 +27,7 @@ inline Json common_fields(const std::string& task, const std::string& mode,
   return {{"task", task},
           {"mode", mode},
           {"scheme", scheme},
+          {"tokens", 64},
           {"logits", "0123456789abcdef"},
           {"values", kValues},
           {"bytes", {{"k", side}, {"v", side}}},
@@ -41,7 +42,6 @@ inline Json window_line(const std::string& scheme, int64_t window, double nll, d
   Json line = common_fields("ppl@1", mode, scheme, bits);
   line["schema"] = "kvx-result/2";
   line["window"] = window;
-  line["tokens"] = 64;
   line["targets"] = 63;
   line["nll_mean"] = eval::exact_number(nll);
   line["kl_mean"] = eval::exact_number(kl);
@@ -102,7 +102,8 @@ inline Json run_header(const std::vector<std::string>& schemes,
       {"modes", {"streamed"}},
       {"schemes", schemes},
       {"seed", 1}};
-  for (const std::string& task : tasks) json["tasks"][task] = {{"version", 1}, {"length", 64}};
+  for (const std::string& task : tasks)
+    json["tasks"][task] = {{"task", task + "@1"}, {"length", 64}};
   json["sessions"] = Json::array({{{"command", {"kvx", "eval", "--data", "a text.txt"}},
                                    {"host", {{"name", host}, {"cpu", "x"}}},
                                    {"backends", {"cpu"}}}});

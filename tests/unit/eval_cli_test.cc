@@ -328,14 +328,31 @@ TEST(Plan, SchemesAreExpandedAndMerged) {
 
 TEST(Plan, ModesByCommaOrRepeated) {
   using model::CacheMode;
-  EXPECT_EQ(eval::parse_ppl_modes({"all,streamed", "all"}, false),
-            (std::vector{CacheMode::kAll, CacheMode::kStreamed}));
-  EXPECT_EQ(
-      eval::parse_ppl_modes({"streamed,context-exact", "prefill-exact"}, true),
-      (std::vector{CacheMode::kStreamed, CacheMode::kContextExact, CacheMode::kPrefillExact}));
-  EXPECT_THROW(eval::parse_ppl_modes({"all,"}, false), Error);
-  EXPECT_THROW(eval::parse_ppl_modes({"context-exact"}, false), Error);
-  EXPECT_THROW(eval::parse_ppl_modes({"all"}, true), Error);
+  using Modes = std::vector<CacheMode>;
+  const auto ppl = [](const Words& texts, bool context) {
+    return eval::parse_modes(texts, true, false, context).ppl;
+  };
+  EXPECT_EQ(ppl({}, false), (Modes{CacheMode::kStreamed}));
+  EXPECT_EQ(ppl({"all,streamed", "all"}, false), (Modes{CacheMode::kAll, CacheMode::kStreamed}));
+  EXPECT_EQ(ppl({"streamed,context-exact", "prefill-exact"}, true),
+            (Modes{CacheMode::kStreamed, CacheMode::kContextExact, CacheMode::kPrefillExact}));
+  EXPECT_THROW(ppl({"all,"}, false), Error);
+  EXPECT_THROW(ppl({"context-exact"}, false), Error);
+  EXPECT_THROW(ppl({"all"}, true), Error);
+}
+
+TEST(Plan, EveryTaskTakesTheModesItKnows) {
+  using model::CacheMode;
+  using Modes = std::vector<CacheMode>;
+  const auto both = [](const Words& texts) { return eval::parse_modes(texts, true, true, false); };
+  EXPECT_EQ(both({}).ppl, (Modes{CacheMode::kStreamed}));
+  EXPECT_EQ(both({}).generated, (Modes{CacheMode::kContextExact}));
+  EXPECT_EQ(both({"all"}).ppl, (Modes{CacheMode::kAll}));
+  EXPECT_EQ(both({"all"}).generated, (Modes{CacheMode::kContextExact}));
+  EXPECT_EQ(both({"prefill-exact"}).ppl, (Modes{CacheMode::kStreamed}));
+  EXPECT_EQ(both({"prefill-exact"}).generated, (Modes{CacheMode::kPrefillExact}));
+  EXPECT_EQ(both({"streamed"}).ppl, both({"streamed"}).generated);
+  EXPECT_THROW(eval::parse_modes({"all"}, false, true, false), Error);
 }
 
 TEST(ProgressLine, ShowsShareAndTimeLeft) {

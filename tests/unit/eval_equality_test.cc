@@ -70,7 +70,7 @@ class Equality : public testing::Test {
 
   static Summary summary(const Inputs& in) {
     const RunFolder folder(in.out, in.header, kSilent);
-    return summarise(folder, in.cut, in.windows, 8, kSilent);
+    return summarise(folder, in.ppl->cut, in.ppl->windows, 8, kSilent);
   }
 
   static void expect_contains(const std::string& text, const std::string& part) {
@@ -131,7 +131,7 @@ TEST_F(Equality, RecordedValuesAreCheckedByTheOtherBackend) {
   {
     const RunFolder folder(in.out, in.header, kSilent);
     EXPECT_EQ(folder.size(), 6u);
-    const UnitRecord* unit = folder.find({"all", 0, "kivi@1:k2v2,r32"});
+    const WindowRecord* unit = folder.find_window(window_key("all", 0, "kivi@1:k2v2,r32"));
     ASSERT_NE(unit, nullptr);
     EXPECT_TRUE(unit->has_run(kCpu) && unit->has_run(kCuda));
     EXPECT_EQ(unit->runs.size(), 2u);
@@ -157,7 +157,7 @@ TEST_F(Equality, AnOlderFolderIsContinuedAndChecked) {
   run(inputs({kCuda}));
   const Inputs in = inputs({kCpu});
   const RunFolder folder(in.out, in.header, kSilent);
-  const UnitRecord* unit = folder.find({"streamed", 0, "int@1:k3v3"});
+  const WindowRecord* unit = folder.find_window(window_key("streamed", 0, "int@1:k3v3"));
   ASSERT_NE(unit, nullptr);
   EXPECT_EQ(unit->runs.size(), 2u);
   EXPECT_TRUE(unit->logits.has_value());
@@ -207,7 +207,7 @@ TEST_F(Equality, AnotherRecordedLikelihoodIsFound) {
   const std::string key = "ppl@1/all/0/int@1:k3v3";
   {
     RunFolder folder(in.out, in.header, kSilent);
-    UnitRecord record = *folder.find({"all", 0, "int@1:k3v3"});
+    WindowRecord record = *folder.find_window(window_key("all", 0, "int@1:k3v3"));
     PositionScores scores = folder.positions(record);
     scores.nll[33] += 1e-15;
     folder.add(record, scores);
@@ -222,7 +222,7 @@ TEST_F(Equality, TheSameBackendWithOtherValuesIsNotTrusted) {
   run(in);
   {
     RunFolder folder(in.out, in.header, kSilent);
-    UnitRecord record = *folder.find({"all", 0, "fp@1:f32"});
+    WindowRecord record = *folder.find_window(window_key("all", 0, "fp@1:f32"));
     PositionScores scores = folder.positions(record);
     scores.nll[0] += 1e-15;
     folder.add(record, scores);

@@ -17,7 +17,12 @@ struct Change {
   const char* field;   // that is refused
   const char* before;  // empty: a hash
   const char* now;
+  bool of_ppl = false;  // not of the model
 };
+
+const SweepJson& section(const SweepJson& run, const Change& change) {
+  return change.of_ppl ? run.at("tasks").at("ppl") : run.at("identity");
+}
 
 void PrintTo(const Change& change, std::ostream* out) { *out << change.name; }
 
@@ -92,11 +97,13 @@ TEST_P(Identity, IsRefusedByName) {
     ASSERT_EQ(test::Sweep::run(words), 0);
     const SweepJson other =
         SweepJson::parse(test::read_file(beside(std::string("of-") + change.name) + "/run.json"));
-    before = there.at("identity").at(change.field).dump();
-    now = other.at("identity").at(change.field).dump();
+    before = section(there, change).at(change.field).dump();
+    now = section(other, change).at(change.field).dump();
     ASSERT_NE(before, now);
   }
-  expect_refused(command(change.options), std::string("identity.") + change.field, before, now);
+  expect_refused(command(change.options),
+                 std::string(change.of_ppl ? "tasks.ppl." : "identity.") + change.field, before,
+                 now);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -104,11 +111,13 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Change{"Model", {"--model", "other-model"}, "model_sha256", "", ""},
         Change{"Tokenizer", {"--model", "other-tokenizer"}, "tokenizer_sha256", "", ""},
-        Change{"Data", {"--data", "other.txt"}, "data_sha256", "", ""},
-        Change{"Format", {"--format", "wikitext-raw"}, "format", "\"text\"", "\"wikitext-raw\""},
-        Change{"Protocol", {"--protocol", "llama.cpp"}, "protocol", "\"gptq\"", "\"llama.cpp\""},
-        Change{"Length", {"--length", "65"}, "length", "64", "65"},
-        Change{"Context", {"--context", "8", "--mode", "context-exact"}, "context", "0", "8"},
+        Change{"Data", {"--data", "other.txt"}, "data_sha256", "", "", true},
+        Change{
+            "Format", {"--format", "wikitext-raw"}, "format", "\"text\"", "\"wikitext-raw\"", true},
+        Change{
+            "Protocol", {"--protocol", "llama.cpp"}, "protocol", "\"gptq\"", "\"llama.cpp\"", true},
+        Change{"Length", {"--length", "65"}, "length", "64", "65", true},
+        Change{"Context", {"--context", "8", "--mode", "context-exact"}, "context", "0", "8", true},
         Change{
             "NonFinite", {"--nonfinite", "propagate"}, "nonfinite", "\"refuse\"", "\"propagate\""}),
     [](const testing::TestParamInfo<Change>& param) { return param.param.name; });
@@ -122,12 +131,12 @@ TEST_F(Identity, OfAnotherProgram) {
     change(json);
     test::write_file(path, json.dump(2));
   };
-  with([](SweepJson& json) { json["identity"]["task"] = "ppl@0"; });
-  expect_refused(command({}), "identity.task", "\"ppl@0\"", "\"ppl@1\"");
+  with([](SweepJson& json) { json["tasks"]["ppl"]["task"] = "ppl@0"; });
+  expect_refused(command({}), "tasks.ppl.task", "\"ppl@0\"", "\"ppl@1\"");
   with([](SweepJson& json) { json["identity"]["arithmetic"] = "sm90"; });
   expect_refused(command({}), "identity.arithmetic", "\"sm90\"", "\"ieee\"");
-  with([](SweepJson& json) { json["identity"].erase("protocol"); });
-  expect_refused(command({}), "identity.protocol", "null", "\"gptq\"");
+  with([](SweepJson& json) { json["tasks"]["ppl"].erase("protocol"); });
+  expect_refused(command({}), "tasks.ppl.protocol", "null", "\"gptq\"");
   with([](SweepJson& json) { json["schemes"] = {"int@0:k4v4"}; });
   {
     test::Process process(command({}));

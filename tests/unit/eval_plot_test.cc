@@ -77,7 +77,7 @@ Summary summary() {
   Summary out;
   out.run = {{"model", {{"path", "dir/m<1>.gguf"}}},
              {"data", {{"path", "t.txt"}}},
-             {"identity", {{"length", 64}}}};
+             {"tasks", {{"ppl", {{"length", 64}}}}}};
   out.windows = 3;
   SchemeRow base = row("fp:f32", 32, 10, 0);
   base.base = true;

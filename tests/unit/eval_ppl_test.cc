@@ -145,21 +145,23 @@ TEST_F(Ppl, AgreesWithAPlainComputation) {
 TEST_F(Ppl, RunJsonSaysWhatWasMeasured) {
   const Json run = Json::parse(test::read_file(reference() + "/run.json"));
   const Json& identity = run.at("identity");
+  const Json& ppl = run.at("tasks").at("ppl");
   const auto checkpoint = model::Checkpoint::open(model());
   const auto tokenizer = model::Tokenizer::open(model());
   const auto ids = tokenizer->encode(test::read_file(data()), true, false);
   const model::Model weights(*checkpoint);
   EXPECT_EQ(identity.at("model_sha256"), checkpoint->sha256());
   EXPECT_EQ(identity.at("tokenizer_sha256"), tokenizer->sha256());
-  EXPECT_EQ(identity.at("text_sha256"), eval::sha256_hex(test::read_file(data())));
-  EXPECT_EQ(identity.at("tokens"), ids.size());
-  EXPECT_EQ(identity.at("tokens_sha256"), eval::sha256_hex(std::as_bytes(std::span(ids))));
+  EXPECT_EQ(ppl.at("text_sha256"), eval::sha256_hex(test::read_file(data())));
+  EXPECT_EQ(ppl.at("tokens"), ids.size());
+  EXPECT_EQ(ppl.at("tokens_sha256"), eval::sha256_hex(std::as_bytes(std::span(ids))));
   EXPECT_EQ(identity.at("rope_steps_sha256"),
             eval::sha256_hex(std::as_bytes(weights.rope_steps())));
-  EXPECT_EQ(identity.at("length"), kLength);
+  EXPECT_EQ(ppl.at("length"), kLength);
   EXPECT_EQ(run.at("schemes"), Json({"fp@1:f16", "int@1:k3v3", "kivi@1:k2v2,r32"}));
-  EXPECT_EQ(run.at("modes"), Json({"streamed", "all"}));
-  EXPECT_EQ(run.at("windows"), kWindows);
+  const Json& measured = run.at("measured").at("ppl");
+  EXPECT_EQ(measured.at("modes"), Json({"streamed", "all"}));
+  EXPECT_EQ(measured.at("windows"), kWindows);
   EXPECT_FALSE(run.at("sessions").at(0).at("program").at("flags").get<std::string>().empty());
 }
 
@@ -180,6 +182,7 @@ TEST_F(Ppl, EveryFieldIsDocumented) {
   expect_fields(printed_json, "");
   expect_fields(printed_json.at("run"), "");
   expect_fields(printed_json.at("run").at("identity"), "identity.");
+  expect_fields(printed_json.at("run").at("tasks").at("ppl"), "tasks.ppl.");
   expect_fields(printed_json.at("run").at("sessions").at(0), "");
   const Json& row = printed_json.at("modes").at(0).at("rows").at(1);
   expect_fields(row, "");
@@ -445,7 +448,7 @@ TEST_F(Ppl, AnotherMeasurementIsRefused) {
   test::Process process({KVX_PROGRAM, "eval", "--model", model(), "--data", data(), "--length",
                          "64", "--out", reference()});
   EXPECT_EQ(process.wait(), 2);
-  EXPECT_NE(process.err().find("identity.length is 96 there and 64 now"), std::string::npos)
+  EXPECT_NE(process.err().find("tasks.ppl.length is 96 there and 64 now"), std::string::npos)
       << process.err();
   EXPECT_EQ(test::read_file(reference() + "/run.json"), before);
 }

@@ -233,8 +233,8 @@ TEST(LlamaCpp, RunOfTheProgram) {
   const auto tokenizer = model::Tokenizer::open(sweep.model());
   auto ids = tokenizer->encode(protocol_text(Protocol::kLlamaCpp, test::read_file(sweep.data())),
                                true, false);
-  EXPECT_EQ(json.at("run").at("identity").at("tokens"), ids.size());
-  EXPECT_EQ(json.at("run").at("identity").at("protocol"), "llama.cpp");
+  EXPECT_EQ(json.at("run").at("tasks").at("ppl").at("tokens"), ids.size());
+  EXPECT_EQ(json.at("run").at("tasks").at("ppl").at("protocol"), "llama.cpp");
   ASSERT_TRUE(tokenizer->adds_bos());
   const Json& rows = json.at("modes").at(0).at("rows");
   for (size_t r = 0; r < 2; ++r) {

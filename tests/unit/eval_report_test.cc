@@ -140,11 +140,12 @@ TEST(Load, RefusesWhatIsNoLineOfARun) {
       {"same_top", [](Json& line) { line["same_top"] = 64; }},
       {"seconds", [](Json& line) { line["timing"]["seconds"] = 0; }},
       {"backends", [](Json& line) { line["backends"] = Json::array(); }},
-      {"task", [](Json& line) { line["task"] = "ppl"; }},
-      {"version", [](Json& line) { line["task"] = "ppl@2"; }},
+      {"task", [](Json& line) { line["task"] = "other@1"; }},
+      {"task", [](Json& line) { line["task"] = "ppl@2"; }},
+      {"tokens", [](Json& line) { line["tokens"] = 0; }},
       {"window", [](Json& line) { line["window"] = "0"; }},
       {"nominal", [](Json& line) { line.erase("nominal_bits"); }},
-      {"scheme", [](Json& line) { line["scheme"] = 4; }},
+      {"string", [](Json& line) { line["scheme"] = 4; }},
       {"number", [](Json& line) { line = 7; }}};
   test::TempDir folder;
   for (const auto& [word, damage] : damages) {
@@ -255,11 +256,13 @@ TEST(Score, NamesHoles) {
     lines.push_back(window_line("fp@1:f32", window, 1, 0, 32));
     if (window > 0) lines.push_back(window_line("int@1:k4v4", window, 1.5, 0.1));
   }
-  const Model model = load_one(
-      write_run(folder / "run", run_header({"int@1:k4v4", "kivi@1:k2v2"}, {"ppl"}), lines));
+  Json header = run_header({"int@1:k4v4", "kivi@1:k2v2"}, {"ppl"});
+  header["measured"]["ppl"] = {{"modes", {"streamed"}}, {"windows", 5}};
+  const Model model = load_one(write_run(folder / "run", header, lines));
   const Table table = score_all(model).front();
   EXPECT_EQ(table.units, 3);
-  EXPECT_EQ(table.holes, std::vector<std::string>{"int:k4v4: 2 of 3 units"});
+  EXPECT_EQ(table.holes,
+            (std::vector<std::string>{"3 of 5 windows asked for", "int:k4v4: 2 of 3 units"}));
   EXPECT_EQ(table.missing, std::vector<std::string>{"kivi:k2v2"});
   const Row& row = row_of(table, "int:k4v4");
   EXPECT_FALSE(row.whole);

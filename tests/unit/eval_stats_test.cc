@@ -99,5 +99,60 @@ TEST(BootstrapIndex, ReachesEveryWindowAboutEquallyOften) {
   for (const int count : counts) EXPECT_NEAR(count, 10000, 500);
 }
 
+// Newcombe 1998 (Statistics in Medicine 17, 857), table I, method 3.
+TEST(Wilson, GivesNewcombesIntervals) {
+  const auto near = [](Interval interval, double low, double high) {
+    EXPECT_NEAR(interval.low, low, 5e-5);
+    EXPECT_NEAR(interval.high, high, 5e-5);
+  };
+  near(wilson_interval(81, 263), 0.2553, 0.3662);
+  near(wilson_interval(15, 148), 0.0624, 0.1605);
+  near(wilson_interval(0, 20), 0, 0.1611);
+  near(wilson_interval(1, 29), 0.0061, 0.1718);
+}
+
+TEST(Wilson, EndsAreExactAndMirrored) {
+  EXPECT_EQ(wilson_interval(0, 20).low, 0);
+  EXPECT_EQ(wilson_interval(20, 20).high, 1);
+  EXPECT_NEAR(wilson_interval(20, 20).low, 1 - wilson_interval(0, 20).high, 1e-15);
+  EXPECT_EQ(wilson_interval(0, 0), (Interval{0, 1}));
+}
+
+// 2 * sum of C(n, k) / 2^n in exact fractions (CPython); 1 and 9: 2 * (1 + 10) / 1024.
+TEST(McNemar, IsTwiceTheBinomialTail) {
+  const auto p = [](int64_t lost, int64_t gained) {
+    return mcnemar_exact({.items = 20000, .lost = lost, .gained = gained});
+  };
+  EXPECT_DOUBLE_EQ(p(1, 9), 22.0 / 1024);
+  EXPECT_DOUBLE_EQ(p(9, 1), 22.0 / 1024);
+  EXPECT_DOUBLE_EQ(p(0, 5), 2.0 / 32);
+  EXPECT_DOUBLE_EQ(p(10, 25), 0.01667384780012071);
+  EXPECT_DOUBLE_EQ(p(20, 3), 0.00048828125);
+  EXPECT_DOUBLE_EQ(p(40, 70), 0.005447429511444482);
+  EXPECT_NEAR(p(4900, 5100), 0.04658552770494739, 1e-14);
+}
+
+TEST(McNemar, IsOneWithoutASurplus) {
+  for (const int64_t n : {0, 1, 6, 5000}) EXPECT_EQ(mcnemar_exact({2 * n, n, n}), 1);
+  EXPECT_EQ(mcnemar_exact({9, 4, 5}), 1);
+  EXPECT_EQ(mcnemar_exact({1, 0, 1}), 1);
+}
+
+// Approval of a prime minister in two surveys of 1600 people (Agresti, Categorical Data Analysis,
+// table 10.1): 150 changed to disapproval, 86 to approval; -0.04 with error 0.0095.
+TEST(PairedDifference, GivesAgrestisExample) {
+  const Difference difference = paired_difference({.items = 1600, .lost = 150, .gained = 86});
+  EXPECT_DOUBLE_EQ(difference.value, -0.04);
+  EXPECT_DOUBLE_EQ(difference.error, std::sqrt(236 - 2.56) / 1600);
+  EXPECT_NEAR(difference.error, 0.0095, 5e-5);
+}
+
+TEST(PairedDifference, HasNoErrorWhereAllChangeAlikeOrNoneDoes) {
+  EXPECT_EQ(paired_difference({7, 7, 0}).value, -1);
+  EXPECT_EQ(paired_difference({7, 7, 0}).error, 0);
+  EXPECT_EQ(paired_difference({7, 0, 0}).error, 0);
+  EXPECT_TRUE(std::isnan(paired_difference({0, 0, 0}).value));
+}
+
 }  // namespace
 }  // namespace kvx::eval

@@ -20,10 +20,10 @@ namespace fs = std::filesystem;
 Json header(int64_t length = 8, const std::vector<std::string>& schemes = {"int@1:k4v4"},
             int64_t windows = 2) {
   return {{"schema", kRunSchema},
-          {"identity", {{"task", kPplTask}, {"length", length}}},
-          {"modes", {"streamed"}},
+          {"identity", {{"arithmetic", "ieee"}}},
+          {"tasks", {{"ppl", {{"task", kPplTask}, {"length", length}}}}},
+          {"measured", {{"ppl", {{"modes", {"streamed"}}, {"windows", windows}}}}},
           {"schemes", schemes},
-          {"windows", windows},
           {"seed", 1},
           {"sessions", Json::array({{{"started", "now"}}})}};
 }
@@ -38,9 +38,10 @@ PositionScores scores(double shift) {
   return out;
 }
 
-UnitRecord record(int64_t window, const std::string& scheme = "int@1:k4v4") {
-  UnitRecord out;
-  out.key = {"streamed", window, scheme};
+WindowRecord record(int64_t window, const std::string& scheme = "int@1:k4v4") {
+  WindowRecord out;
+  out.key = window_key("streamed", window, scheme);
+  out.window = window;
   out.protocol = "gptq";
   out.tokens = 8;
   out.context = 2;
@@ -88,9 +89,9 @@ TEST_F(RunFolderTest, KeepsUnitsBitForBit) {
   two_units();
   const RunFolder folder = open();
   ASSERT_EQ(folder.size(), 2u);
-  const UnitRecord* found = folder.find({"streamed", 1, "int@1:k4v4"});
+  const WindowRecord* found = folder.find_window(window_key("streamed", 1, "int@1:k4v4"));
   ASSERT_NE(found, nullptr);
-  UnitRecord expected = record(1);
+  WindowRecord expected = record(1);
   expected.positions_file = found->positions_file;
   expected.positions_sha256 = found->positions_sha256;
   EXPECT_EQ(to_json(*found), to_json(expected));
@@ -99,12 +100,12 @@ TEST_F(RunFolderTest, KeepsUnitsBitForBit) {
   EXPECT_EQ(read.kl, scores(2).kl);
   EXPECT_EQ(read.same_top, scores(2).same_top);
   EXPECT_EQ(found->same_top, 5);
-  EXPECT_EQ(folder.find({"all", 1, "int@1:k4v4"}), nullptr);
+  EXPECT_EQ(folder.find_window(window_key("all", 1, "int@1:k4v4")), nullptr);
   EXPECT_TRUE(notes.empty());
 }
 
 TEST_F(RunFolderTest, KeepsWhatIsNotFinite) {
-  UnitRecord out = record(0);
+  WindowRecord out = record(0);
   out.nll_mean = std::numeric_limits<double>::quiet_NaN();
   out.kl_max = -std::numeric_limits<double>::infinity();
   out.kl_mean = -0.0;
@@ -112,7 +113,7 @@ TEST_F(RunFolderTest, KeepsWhatIsNotFinite) {
   EXPECT_TRUE(json.at("nll_mean").at("value").is_null());
   EXPECT_EQ(json.at("nll_mean").at("class"), "nan");
   EXPECT_EQ(json.at("kl_max").at("class"), "-inf");
-  const UnitRecord back = parse_record(Json::parse(json.dump()));
+  const WindowRecord back = parse_window_record(Json::parse(json.dump()));
   EXPECT_TRUE(std::isnan(back.nll_mean));
   EXPECT_EQ(back.kl_max, out.kl_max);
   EXPECT_TRUE(std::signbit(back.kl_mean));
@@ -151,7 +152,7 @@ TEST_F(RunFolderTest, RefusesADamagedLineInTheMiddle) {
 TEST_F(RunFolderTest, RefusesAChangedSideFile) {
   two_units();
   const RunFolder folder = open();
-  const UnitRecord* found = folder.find({"streamed", 0, "int@1:k4v4"});
+  const WindowRecord* found = folder.find_window(window_key("streamed", 0, "int@1:k4v4"));
   const std::string side = path + "/" + found->positions_file;
   std::string bytes = read_file(side);
   bytes[3] = static_cast<char>(bytes[3] ^ 1);
@@ -164,7 +165,7 @@ TEST_F(RunFolderTest, RefusesAnotherMeasurement) {
   two_units();
   const std::string before = read_file(path + "/run.json");
   const std::string message = error_of(Exit::kUsage, [&] { open(header(16)); });
-  EXPECT_NE(message.find("identity.length is 8 there and 16 now"), std::string::npos) << message;
+  EXPECT_NE(message.find("tasks.ppl.length is 8 there and 16 now"), std::string::npos) << message;
   EXPECT_EQ(read_file(path + "/run.json"), before);
 }
 
@@ -179,9 +180,9 @@ TEST_F(RunFolderTest, GrowsBySchemesAndWindows) {
   open(header(8, {"kivi@1:k2v2", "int@1:k4v4"}, 5));
   const Json run = Json::parse(read_file(path + "/run.json"));
   EXPECT_EQ(run.at("schemes"), Json({"int@1:k4v4", "kivi@1:k2v2"}));
-  EXPECT_EQ(run.at("windows"), 5);
+  EXPECT_EQ(run.at("measured").at("ppl").at("windows"), 5);
   open(header(8, {"fp@1:f16"}, 1));
-  EXPECT_EQ(Json::parse(read_file(path + "/run.json")).at("windows"), 5);
+  EXPECT_EQ(Json::parse(read_file(path + "/run.json")).at("measured").at("ppl").at("windows"), 5);
 }
 
 TEST_F(RunFolderTest, OneProcessAtATime) {

@@ -94,6 +94,7 @@ class BpeTokenizer : public Tokenizer {
     return out;
   }
 
+  std::string piece(int32_t id) const override { return bytes_[static_cast<size_t>(id)]; }
   int64_t vocab_size() const override { return static_cast<int64_t>(spec_.tokens.size()); }
   bool adds_bos() const override { return spec_.add_bos && spec_.bos >= 0; }
   int32_t bos() const override { return spec_.bos; }

@@ -78,6 +78,7 @@ class SentencePieceTokenizer : public Tokenizer {
     return out;
   }
 
+  std::string piece(int32_t id) const override { return processor_.IdToPiece(id); }
   int64_t vocab_size() const override { return processor_.GetPieceSize(); }
   bool adds_bos() const override { return add_bos_ && bos() >= 0; }
   int32_t bos() const override { return bos_; }

@@ -1,0 +1,214 @@
+#include "eval/sample_part.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "eval/files.h"
+#include "eval/interrupt.h"
+#include "eval/prompt.h"
+#include "sim/api/error.h"
+
+namespace kvx::eval {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using model::CacheMode;
+
+// The first value of a sample that two backends do not share; empty: none.
+std::string difference(const SampleRecord& expected, const SampleRecord& found) {
+  if (expected.logits && expected.logits != found.logits)
+    return fmt::format("logits of the first token: expected {:016x}, found {:016x}",
+                       *expected.logits, *found.logits);
+  const auto [at, other] = std::mismatch(expected.output_ids.begin(), expected.output_ids.end(),
+                                         found.output_ids.begin(), found.output_ids.end());
+  if (at != expected.output_ids.end() || other != found.output_ids.end()) {
+    const auto id = [](auto token, auto end) {
+      return token == end ? "none" : std::to_string(*token);
+    };
+    return fmt::format("token {} of the output: expected {}, found {}",
+                       at - expected.output_ids.begin(), id(at, expected.output_ids.end()),
+                       id(other, found.output_ids.end()));
+  }
+  for (const size_t side : {0, 1})
+    if (expected.bytes[side].total() != found.bytes[side].total())
+      return fmt::format("bytes of {}: expected {}, found {}", side_name(static_cast<Side>(side)),
+                         expected.bytes[side].total(), found.bytes[side].total());
+  return "";
+}
+
+class SamplePart final : public RunPart {
+ public:
+  SamplePart(RunContext& run, const TaskInputs& task)
+      : run_(run),
+        in_(run.in),
+        task_(*task.task),
+        modes_(task.modes),
+        versioned_(task.versioned()) {
+    schemes_.push_back(Descriptor::parse(kBaseScheme));
+    for (const Descriptor& scheme : in_.schemes)
+      if (!(scheme == schemes_.front())) schemes_.push_back(scheme);
+  }
+
+  int64_t missing() const override {
+    int64_t count = 0;
+    for (const CacheMode mode : modes_)
+      for (int64_t index = 0; index < task_.size(); ++index)
+        for (const Descriptor& scheme : schemes_)
+          for (const std::string& backend : in_.backends)
+            if (run_.lacks(key(mode, task_.id(index), scheme), backend)) ++count;
+    return count;
+  }
+
+  bool run() override {
+    for (const CacheMode mode : modes_)
+      for (int64_t index = 0; index < task_.size();)
+        if (!run_batch(mode, index)) return false;
+    return true;
+  }
+
+ private:
+  UnitKey key(CacheMode mode, const std::string& id, const Descriptor& scheme) const {
+    return {versioned_, model::cache_mode_name(mode), id, scheme.versioned()};
+  }
+
+  // Samples from `index` on that some scheme lacks, as many as go together; `index` is behind them
+  // then.
+  bool run_batch(CacheMode mode, int64_t& index) {
+    const model::ModelConfig& config = in_.checkpoint->config();
+    const int64_t context_bytes =
+        2 * config.layers * config.kv_heads * config.head_dim * int64_t{sizeof(float)};
+    std::vector<SamplePrompt> batch;
+    int64_t context_tokens = 0;
+    for (; index < task_.size() && std::ssize(batch) < in_.batch; ++index) {
+      if (!lacks_any(mode, task_.id(index))) continue;
+      SamplePrompt next = make_prompt(task_, index, *in_.tokenizer, config.max_positions);
+      context_tokens += next.prompt.context;
+      if (!batch.empty() && context_tokens * context_bytes > default_kept_bytes()) break;
+      batch.push_back(std::move(next));
+    }
+    if (batch.empty()) return true;
+    std::map<std::string, std::vector<Context>> contexts;  // by backend
+    for (const Descriptor& scheme : schemes_)
+      for (const std::string& backend : in_.backends) {
+        std::vector<const SamplePrompt*> lacking;
+        for (const SamplePrompt& sample : batch)
+          if (run_.lacks(key(mode, sample.id, scheme), backend)) lacking.push_back(&sample);
+        if (lacking.empty()) continue;
+        if (interrupted()) return false;
+        run_.progress->start(fmt::format("{} {} {} {}{}", task_.name(), batch.front().id,
+                                         model::cache_mode_name(mode), scheme.str(),
+                                         run_.backend_label(backend)));
+        if (contexts[backend].empty()) contexts[backend] = contexts_of(mode, backend, batch);
+        record(mode, scheme, backend, lacking, contexts[backend]);
+        for (size_t i = 0; i < lacking.size(); ++i) run_.progress->finish();
+      }
+    return true;
+  }
+
+  bool lacks_any(CacheMode mode, const std::string& id) const {
+    for (const Descriptor& scheme : schemes_)
+      for (const std::string& backend : in_.backends)
+        if (run_.lacks(key(mode, id, scheme), backend)) return true;
+    return false;
+  }
+
+  GenerateSettings settings(CacheMode mode) const {
+    return {mode, in_.nonfinite, in_.artifacts.artifacts()};
+  }
+
+  std::vector<Context> contexts_of(CacheMode mode, const std::string& backend,
+                                   std::vector<SamplePrompt>& batch) {
+    std::vector<Prompt> prompts;
+    for (const SamplePrompt& sample : batch) prompts.push_back(sample.prompt);
+    share_contexts(prompts);
+    for (size_t i = 0; i < batch.size(); ++i)
+      batch[i].prompt.context_index = prompts[i].context_index;
+    return compute_contexts(run_.opened(backend), prompts, settings(mode));
+  }
+
+  void record(CacheMode mode, const Descriptor& scheme, const std::string& backend,
+              const std::vector<const SamplePrompt*>& samples,
+              const std::vector<Context>& contexts) {
+    std::vector<Prompt> prompts;
+    for (const SamplePrompt* sample : samples) prompts.push_back(sample->prompt);
+    const Clock::time_point begin = Clock::now();
+    const std::vector<Generation> outputs =
+        generate(run_.opened(backend), scheme, prompts, contexts, *in_.tokenizer, settings(mode));
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count() /
+                           static_cast<double>(samples.size());
+    std::vector<SampleRecord> fresh;
+    for (size_t i = 0; i < samples.size(); ++i) {
+      SampleRecord record = make_record(mode, scheme, *samples[i], outputs[i]);
+      record.runs = {{.backend = backend, .seconds = seconds, .shadow = {}}};
+      if (const SampleRecord* recorded = run_.folder.find_sample(record.key)) {
+        check(*recorded, record);
+        run_.folder.add_run(record);
+      } else {
+        fresh.push_back(std::move(record));
+      }
+    }
+    run_.folder.add(std::move(fresh));
+  }
+
+  SampleRecord make_record(CacheMode mode, const Descriptor& scheme, const SamplePrompt& sample,
+                           const Generation& output) const {
+    const model::ModelConfig& config = in_.checkpoint->config();
+    const Prompt& prompt = sample.prompt;
+    SampleRecord record;
+    record.key = key(mode, sample.id, scheme);
+    record.cell = sample.sample.cell;
+    record.prompt_sha256 = sha256_hex(sample.sample.context + sample.sample.question);
+    record.prompt_tokens = std::ssize(prompt.tokens);
+    record.context_tokens = mode == CacheMode::kContextExact   ? prompt.context
+                            : mode == CacheMode::kPrefillExact ? record.prompt_tokens
+                                                               : 0;
+    record.expected = sample.sample.expected;
+    record.output_ids = output.ids;
+    record.output = output.text;
+    record.stop = output.stop;
+    record.readings = task_.judge(sample.sample, output.text);
+    record.tokens = record.prompt_tokens + std::ssize(output.ids) -
+                    (mode == CacheMode::kContextExact ? prompt.context : 0);
+    record.bytes = output.bytes;
+    record.nominal = output.nominal;
+    record.values = config.layers * config.kv_heads * config.head_dim * record.prompt_tokens;
+    record.logits = output.logits;
+    return record;
+  }
+
+  void check(const SampleRecord& expected, const SampleRecord& found) {
+    const std::string value = difference(expected, found);
+    if (value.empty()) return;
+    const std::string& other = expected.runs.front().backend;
+    const std::string& backend = found.runs.front().backend;
+    run_.folder.add_difference({{"key", found.key.str()},
+                                {"backend", backend},
+                                {"expected_of", other},
+                                {"level", "E3"},
+                                {"value", value},
+                                {"places", Json::array()}});
+    throw Error(Exit::kVerdict,
+                fmt::format("{}: {}: {} does not give the values of {}: {}", run_.folder.path(),
+                            found.key.str(), backend, other, value));
+  }
+
+  RunContext& run_;
+  const Inputs& in_;
+  const Task& task_;
+  const std::vector<CacheMode>& modes_;
+  std::string versioned_;
+  std::vector<Descriptor> schemes_;  // the base first
+};
+
+}  // namespace
+
+std::unique_ptr<RunPart> sample_part(RunContext& run, const TaskInputs& task) {
+  return std::make_unique<SamplePart>(run, task);
+}
+
+}  // namespace kvx::eval
