@@ -12,6 +12,8 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(fmt 9 REQUIRED)
+find_path(KVX_MUSTACHE kainjow/mustache.hpp REQUIRED)  # headers alone, in the compiler's own folder
+mark_as_advanced(KVX_MUSTACHE)
 set(KVX_FMT fmt::fmt)
 if(KVX_STATIC)
   set(KVX_FMT fmt::fmt-header-only)

@@ -27,12 +27,12 @@ namespace {
 }  // namespace
 
 Options::Options(const po::options_description& visible, const std::vector<std::string>& words,
-                 const std::string& positional) {
+                 const std::string& positional, size_t most) {
   try {
     const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
     po::parsed_options parsed =
         po::command_line_parser(words).options(visible).style(style).allow_unregistered().run();
-    std::string word;
+    std::vector<std::string> taken;
     std::vector<po::option> known;
     for (const po::option& option : parsed.options) {
       if (option.unregistered) throw_unknown(visible, option.original_tokens.front());
@@ -41,13 +41,15 @@ Options::Options(const po::options_description& visible, const std::vector<std::
         continue;
       }
       const std::string stray = option.value.empty() ? "" : option.value.front();
-      if (positional.empty() || !word.empty())
+      if (positional.empty() || taken.size() == most)
         throw usage_error(fmt::format("unexpected word '{}'", stray));
-      word = stray;
+      taken.push_back(stray);
     }
     parsed.options = known;
     po::store(parsed, values_);
-    if (!word.empty()) values_.insert({positional, po::variable_value(boost::any(word), false)});
+    if (taken.empty()) return;
+    const boost::any value = most == 1 ? boost::any(taken.front()) : boost::any(taken);
+    values_.insert({positional, po::variable_value(value, false)});
   } catch (const po::error& error) {
     throw usage_error(error.what());
   }

@@ -14,11 +14,12 @@ namespace kvx::eval {
 
 class Options {
  public:
-  // `visible` describes every option; at most one word without an option is taken, as `positional`,
-  // if that is not empty. Throws usage Errors: unknown option (with the nearest), missing or
-  // malformed value, stray word.
+  // `visible` describes every option; words without an option are taken as `positional`, if that is
+  // not empty: at most `most` of them, `text` of one or `list`. Throws usage Errors: unknown option
+  // (with the nearest), missing or malformed value, stray word.
   Options(const boost::program_options::options_description& visible,
-          const std::vector<std::string>& words, const std::string& positional = {});
+          const std::vector<std::string>& words, const std::string& positional = {},
+          size_t most = 1);
 
   bool has(const std::string& name) const { return values_.count(name) != 0; }
   std::string text(const std::string& name) const;      // must be set or have a default

@@ -38,7 +38,7 @@ std::vector<double> ticks(const Axis& axis) {
                       : rough / power < 7.5 ? 5 * power
                                             : 10 * power;
   for (double i = std::ceil(axis.low / step); i * step <= axis.high; ++i)
-    values.push_back(i * step);
+    values.push_back(i * step + 0.0);  // not -0
   return values;
 }
 

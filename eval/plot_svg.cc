@@ -4,44 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <utility>
 
-#include "eval/text_table.h"
-#include "eval/xml_escape.h"
-
 namespace kvx::eval {
-
-std::string svg_open(double width, double height) {
-  return fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" "
-      "height=\"{1:.0f}\" "
-      "font-family=\"Helvetica, Arial, sans-serif\" font-size=\"11.5\">\n"
-      "<style>text{{paint-order:stroke;stroke:#fafafa;stroke-width:3px;stroke-linejoin:round}}"
-      ".t{{font-size:14px;font-weight:bold;fill:#222}}.h{{font-size:18px;font-weight:bold;"
-      "fill:#222}}"
-      ".n{{fill:#555}}.m{{text-anchor:middle}}.e{{text-anchor:end}}.f{{fill:#fff;stroke:#999}}"
-      ".g{{stroke:#e4e4e4}}.p{{fill:none;stroke:#bbb;stroke-width:1.5}}.b{{stroke:#555;stroke-"
-      "dasharray:5 4}}"
-      ".l{{stroke:#aaa;stroke-width:.8}}.w{{stroke-width:1.5;opacity:.55}}circle{{stroke:#fff;"
-      "stroke-width:1}}</style>\n"
-      "<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"#fafafa\"/>\n",
-      width, height);
-}
-
-std::string svg_title(const Summary& summary, const std::string& what, double left) {
-  const auto name = [&](const char* key) {
-    const std::filesystem::path path = summary.run.at(key).at("path").get<std::string>();
-    return xml_escape((path.has_filename() ? path : path.parent_path()).filename().string());
-  };
-  return fmt::format(
-      "<text x=\"{0:.0f}\" y=\"30\" class=\"h\">{1}: {2}</text>\n"
-      "<text x=\"{0:.0f}\" y=\"50\" class=\"n\">{3}, {4} windows of {5} tokens, protocol {6}"
-      "</text>\n",
-      left, what, name("model"), name("data"), thousands(summary.windows),
-      thousands(ppl_identity(summary.run).at("length").get<int64_t>()),
-      protocol_name(summary.protocol));
-}
 
 const char* family_color(const std::string& label, std::vector<std::string>& families) {
   static constexpr std::array<const char*, 7> kColors{"#0072b2", "#d55e00", "#009e73", "#cc79a7",
@@ -52,24 +17,78 @@ const char* family_color(const std::string& label, std::vector<std::string>& fam
   return kColors[static_cast<size_t>(found - families.begin()) % kColors.size()];
 }
 
-SvgLabels svg_labels(const std::vector<LabelledPoint>& points, const Box& frame,
-                     std::vector<Obstacle> obstacles, std::vector<std::string>& families) {
-  SvgLabels svg;
-  const std::vector<PlacedLabel> labels = place_labels(points, frame, std::move(obstacles));
+std::string coordinate(double value) { return fmt::format("{:.1f}", value); }
+
+TemplateData plot_frame(const std::string& title, const Box& area) {
+  TemplateData plot;
+  plot["title"] = title;
+  plot["left"] = coordinate(area.x);
+  plot["top"] = coordinate(area.y);
+  plot["width"] = coordinate(area.width);
+  plot["height"] = coordinate(area.height);
+  plot["title_y"] = coordinate(area.y - 10);
+  plot["nothing_x"] = coordinate(area.x + 12);
+  plot["nothing_y"] = coordinate(area.y + 24);
+  return plot;
+}
+
+void add_axes(TemplateData& plot, const Box& area, const Axis& x,
+              const std::vector<double>& x_ticks, const Axis& y, const std::string& x_title) {
+  const double bottom = area.y + area.height;
+  plot["axes"] = true;
+  plot["right"] = coordinate(area.x + area.width);
+  plot["bottom"] = coordinate(bottom);
+  plot["middle"] = coordinate(area.x + area.width / 2);
+  plot["x_tick_y"] = coordinate(bottom + 16);
+  plot["x_title_y"] = coordinate(bottom + 34);
+  plot["y_tick_x"] = coordinate(area.x - 7);
+  plot["x_title"] = x_title;
+  plot["x_ticks"] = template_list(x_ticks, [&](double tick) {
+    return TemplateObject{{"at", coordinate(x(tick))}, {"value", fmt::format("{:g}", tick)}};
+  });
+  plot["y_ticks"] = template_list(ticks(y), [&](double tick) {
+    return TemplateObject{{"at", coordinate(y(tick))},
+                          {"text_y", coordinate(y(tick) + 4)},
+                          {"value", fmt::format("{:g}", tick)}};
+  });
+}
+
+void add_names(TemplateData& plot, const Box& area, const std::vector<NamedPoint>& points,
+               std::vector<Obstacle> obstacles) {
+  std::vector<LabelledPoint> labelled;
+  for (const NamedPoint& point : points) labelled.push_back({point.x, point.y, point.name});
+  const std::vector<PlacedLabel> labels = place_labels(
+      labelled, {area.x + 2, area.y + 2, area.width - 4, area.height - 4}, std::move(obstacles));
+  TemplateData leaders(TemplateData::type::list), names(TemplateData::type::list);
   for (size_t i = 0; i < labels.size(); ++i) {
+    const NamedPoint& point = points[i];
     const Box& box = labels[i].box;
     if (labels[i].leader)
-      svg.leaders += fmt::format(
-          "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"l\"/>\n",
-          points[i].x, points[i].y, std::clamp(points[i].x, box.x, box.x + box.width),
-          box.y + box.height / 2);
-    svg.names += fmt::format(
-        "<text x=\"{:.1f}\" y=\"{:.1f}\" textLength=\"{:.1f}\" lengthAdjust=\"spacingAndGlyphs\" "
-        "fill=\"{}\">{}</text>\n",
-        box.x, box.y + 10.5, box.width, family_color(points[i].label, families),
-        xml_escape(points[i].label));
+      leaders.push_back(
+          TemplateObject{{"x", coordinate(point.x)},
+                         {"y", coordinate(point.y)},
+                         {"to_x", coordinate(std::clamp(point.x, box.x, box.x + box.width))},
+                         {"to_y", coordinate(box.y + box.height / 2)}});
+    names.push_back(TemplateObject{{"x", coordinate(box.x)},
+                                   {"y", coordinate(box.y + 10.5)},
+                                   {"length", coordinate(box.width)},
+                                   {"color", point.color},
+                                   {"name", point.name}});
   }
-  return svg;
+  plot["leaders"] = std::move(leaders);
+  plot["names"] = std::move(names);
+}
+
+std::string picture_svg(const Picture& picture) {
+  const auto whole = [](double value) { return fmt::format("{:.0f}", value); };
+  return render("picture.svg", TemplateObject{{"width", whole(picture.width)},
+                                              {"height", whole(picture.height)},
+                                              {"left", whole(picture.left)},
+                                              {"foot_y", whole(picture.height - 12)},
+                                              {"title", picture.title},
+                                              {"subtitle", picture.subtitle},
+                                              {"foot", picture.foot},
+                                              {"plots", picture.plots}});
 }
 
 }  // namespace kvx::eval

@@ -2,8 +2,8 @@
 
 #include <fmt/core.h>
 
+#include "eval/junit.h"
 #include "eval/text_table.h"
-#include "eval/xml_escape.h"
 
 namespace kvx::check {
 namespace {
@@ -53,15 +53,6 @@ std::vector<SchemeCount> count(const Report& report) {
   }
   return counts;
 }
-
-// XML 1.0 has no control characters.
-std::string xml(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  return eval::xml_escape(text);
-}
-
-std::string wanted_text() { return "MISTRUSTED: hit none of the events it is for"; }
 
 }  // namespace
 
@@ -134,42 +125,33 @@ Json report_json(const Report& report) {
 }
 
 std::string report_junit(const Report& report) {
-  std::string text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n";
+  std::vector<eval::JunitSuite> suites;
   for (const SchemeCount& one : count(report)) {
-    std::string cases;
-    int64_t failures = 0;
+    eval::JunitSuite suite{one.scheme, one.seconds, {}};
     for (const CaseResult& result : report.cases) {
       if (!result.judged || scheme_of(result) != one.scheme) continue;
-      cases += fmt::format("    <testcase classname=\"kvx.check.{}\" name=\"{}\" time=\"{:.3f}\"",
-                           xml(one.scheme), xml(result.one.name), result.judgement.seconds);
-      if (result.judgement.good() && !result.mistrusted) {
-        cases += "/>\n";
-        continue;
+      eval::JunitCase item{
+          "kvx.check." + one.scheme, result.one.name, result.judgement.seconds, {}, ""};
+      if (!result.judgement.good()) {
+        item.failure = {result.judgement.first(), result.repro};
+      } else if (result.mistrusted) {
+        item.failure = {"MISTRUSTED: hit none of the events it is for", case_text(result.one)};
       }
-      ++failures;
-      const bool differs = !result.judgement.good();
-      cases += fmt::format(">\n      <failure message=\"{}\">{}</failure>\n    </testcase>\n",
-                           xml(differs ? result.judgement.first() : wanted_text()),
-                           xml(differs ? result.repro : case_text(result.one)));
+      suite.cases.push_back(std::move(item));
     }
-    text += fmt::format(
-        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" time=\"{:.3f}\">\n{}  "
-        "</testsuite>\n",
-        xml(one.scheme), one.cases, failures, one.seconds, cases);
+    suites.push_back(std::move(suite));
   }
   for (const std::string& scheme : report.without)
-    text += fmt::format(
-        "  <testsuite name=\"{0}\" tests=\"1\" skipped=\"1\">\n    <testcase "
-        "classname=\"kvx.check.{0}\" name=\"{0}\"><skipped message=\"no kernels\"/></testcase>\n"
-        "  </testsuite>\n",
-        xml(scheme));
+    suites.push_back({scheme, {}, {{"kvx.check." + scheme, scheme, {}, {}, "no kernels"}}});
   for (const std::string& lacking : report.lacking)
-    text += fmt::format(
-        "  <testsuite name=\"events\" tests=\"1\" failures=\"1\">\n    <testcase "
-        "classname=\"kvx.check\" name=\"{0}\"><failure message=\"shown by no case of the "
-        "family\"/></testcase>\n  </testsuite>\n",
-        xml(lacking));
-  return text + "</testsuites>\n";
+    suites.push_back({"events",
+                      {},
+                      {{"kvx.check",
+                        lacking,
+                        {},
+                        eval::JunitFailure{"shown by no case of the family", ""},
+                        ""}}});
+  return eval::junit_text(suites);
 }
 
 }  // namespace kvx::check

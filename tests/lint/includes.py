@@ -35,7 +35,7 @@ RULES = {
     "gpu": ([r"sim/api/.*", r"sim/model/(checkpoint|config|transformer)\.h", r"gpu/.*"], CUDA),
     "eval": (
         [r"sim/.*", r"eval/.*", r"ref/registry\.h", r"gpu/registry\.h"],
-        INTRINSICS + POSIX + [r"omp\.h", r"boost/.*", r"fmt/.*", r"nlohmann/.*", r"openssl/.*"],
+        INTRINSICS + POSIX + [r"omp\.h", r"boost/.*", r"fmt/.*", r"kainjow/.*", r"nlohmann/.*", r"openssl/.*"],
     ),
 }
 
