@@ -1,7 +1,10 @@
-"""Trains the model for a given time and exports it: train.py --data PREPARED --tokenizer FOLDER --out FOLDER --seconds N
+"""Trains the model for a given time and exports it.
 
-The learning rate follows the clock: a warm-up, then a cosine over the share of the schedule that this call covers, so that a long training may be done in several calls: --init continues from a folder that an earlier call wrote,
-where its training.json says that call ended. Optimiser state does not travel: with momenta of 0.95 it forgets in 20 steps.
+    train.py --data PREPARED --tokenizer FOLDER --out FOLDER --seconds N
+
+The learning rate follows the clock: a warm-up, then a cosine over the share of the schedule that this call covers, so
+that a long training may be done in several calls: --init continues from a folder that an earlier call wrote, where its
+training.json says that call ended. Optimiser state does not travel: with momenta of 0.95 it forgets in 20 steps.
 """
 
 import argparse
@@ -91,7 +94,8 @@ def profiled(step, batches_of, count=3):
     total = sum(row.self_device_time_total for row in rows)
     print(f"{total / count / 1000:.2f} ms of kernels a step, {sum(r.count for r in rows) // count} kernels")
     for row in rows[:20]:
-        print(f"{row.self_device_time_total / count / 1000:8.2f} ms {row.count // count:5d} x {row.key[:100]}", flush=True)
+        milliseconds = row.self_device_time_total / count / 1000
+        print(f"{milliseconds:8.2f} ms {row.count // count:5d} x {row.key[:100]}", flush=True)
     step.report()
 
 
@@ -148,10 +152,12 @@ def main():
         if done % options.tell == 0:
             means, milliseconds = step.report()
             now = time.perf_counter()
+            took = now - told
             print(
                 f"step {first + done}  {now - start:.0f} s  rate x{factor:.3f}  "
-                f"loss {' '.join(f'{mean:.4f}' for mean in means)}  {tokens * options.tell / (now - told) / 1e6:.2f} M tokens/s  "
-                f"gpu {milliseconds:.1f} ms a step  waits: loader {loading / (now - told):.0%} gpu {step.waited / (now - told):.0%}",
+                f"loss {' '.join(f'{mean:.4f}' for mean in means)}  "
+                f"{tokens * options.tell / took / 1e6:.2f} M tokens/s  gpu {milliseconds:.1f} ms a step  "
+                f"waits: loader {loading / took:.0%} gpu {step.waited / took:.0%}",
                 flush=True,
             )
             told, loading, step.waited = now, 0.0, 0.0
