@@ -45,7 +45,7 @@ train() {
 clock train
 begun=$SECONDS
 if ! train "$@"; then
-  [ $((SECONDS - begun)) -lt 150 ] || exit 1
+  [ $((SECONDS - begun)) -lt 200 ] || exit 1
   clock "again, kernels launched one by one"
   train "$@" --no-graph --attention flash
 fi

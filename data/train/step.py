@@ -92,6 +92,7 @@ class Step:
                 self.compute()
         except RuntimeError as error:
             print(f"no CUDA graph, kernels are launched one by one: {error}", flush=True)
+            self.model.zero_grad(set_to_none=True)
             return None
         return graph
 
