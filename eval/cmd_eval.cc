@@ -4,6 +4,8 @@
 #include "eval/error_table.h"
 #include "eval/inputs.h"
 #include "eval/interrupt.h"
+#include "eval/report/load.h"
+#include "eval/report/page.h"
 #include "eval/runner.h"
 #include "eval/streams.h"
 #include "eval/summary.h"
@@ -48,6 +50,15 @@ interrupted, and more schemes, modes or windows may be added.
 
 void say(const std::string& message) { tell(fmt::format("kvx: {}\n", message)); }
 
+// The tables of the tasks that are answered by generation.
+void print_samples(const std::string& run_folder) {
+  for (report::Model& model : report::merge({report::load_run(run_folder)})) {
+    const report::Section section = report::make_section(std::move(model));
+    for (const report::Table& table : section.tables)
+      if (table.kind == report::Kind::kSamples) print(table_text(section, table) + "\n");
+  }
+}
+
 }  // namespace
 
 int cmd_eval(const std::vector<std::string>& words) {
@@ -74,7 +85,9 @@ int cmd_eval(const std::vector<std::string>& words) {
                     folder.size(), in.out));
     return static_cast<int>(Exit::kInterrupted);
   }
-  note(fmt::format("{} units in {}", folder.size(), in.out));
+  note(fmt::format("{} units in {}; a page of them: kvx report {} --out FOLDER", folder.size(),
+                   in.out, in.out));
+  if (!in.tasks.empty() && !options.flag("json")) print_samples(in.out);
   if (in.error) {
     folder.write_view("error.csv", error_csv(folder));
     if (!options.flag("json"))
