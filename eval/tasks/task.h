@@ -42,6 +42,7 @@ class Task {
   // Rises with every change that can move a prompt or a score.
   virtual int version() const = 0;
   // Everything that decides a sample's prompt and score, for run.json; not which samples there are.
+  // A field is null where no sample asked for depends on it.
   virtual Json identity() const = 0;
   // Which samples were asked for: lists, and counts that more samples only make larger.
   virtual Json selection() const = 0;
