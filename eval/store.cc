@@ -97,6 +97,7 @@ std::string line_of(const Record& record) { return json_text(to_json(record), -1
 // What was asked for of each task: lists grow, counts rise.
 void grow(Json& measured, const Json& more) {
   for (const auto& [task, asked] : more.items()) {
+    if (!measured.contains(task)) measured[task] = Json::object();
     Json& all = measured[task];
     for (const auto& [name, value] : asked.items()) {
       if (value.is_array()) {

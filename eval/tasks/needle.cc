@@ -42,7 +42,7 @@ class NeedleTask final : public Task {
   NeedleTask(const NeedleSettings& settings, const model::Tokenizer& tokenizer);
 
   std::string_view name() const override { return "needle"; }
-  int version() const override { return 1; }
+  int version() const override { return kNeedleVersion; }
   Json identity() const override;
   Json selection() const override;
   int64_t size() const override {

@@ -15,10 +15,9 @@ namespace kvx::eval {
 // One prompt: `context` followed by `question`. Cache mode context-exact reads the context exactly
 // as computed; samples with the same context share it.
 struct Sample {
-  std::string id;          // unique in its task, without blanks and slashes: "multikey4-1024-50-0"
-  std::string context;     // may be empty
-  std::string question;    // not empty
-  int64_t new_tokens = 0;  // at most that many are generated
+  std::string context;             // may be empty
+  std::string question;            // not empty
+  int64_t new_tokens = 0;          // at most that many are generated
   std::vector<std::string> stops;  // generation ends once the decoded output holds one of them
   // Where in the task's table the sample belongs: {"kind", "multikey4"}, {"length", "1024"}, ...
   // The names, in this order, are the same for all samples of a task.
