@@ -53,9 +53,10 @@ logits of its first token, its tokens and its bytes, and shows where they part (
 folder that the other backend filled, the recorded values are compared.
 
 The table of ppl goes to standard output, progress to standard error. The run folder gets run.json,
-one line of results.jsonl per window or sample, mode and scheme, and of ppl table.csv, divergence.csv, positions.csv (scores by
-position in the window), plot.svg and positions.svg; the same command continues a folder that was
-interrupted, and more schemes, modes or windows may be added.
+one line of results.jsonl per window or sample, mode and scheme, and of ppl table.csv,
+divergence.csv, positions.csv (scores by position in the window), plot.svg and positions.svg; the
+same command continues a folder that was interrupted, and more tasks, schemes, modes, windows or
+samples may be added.
 
 )";
 

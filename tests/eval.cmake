@@ -26,7 +26,7 @@ kvx_test(eval_identity LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eva
 kvx_test(eval_equality LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_equality_test.cc)
 kvx_test(eval_shadow LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_shadow_test.cc)
 kvx_test(eval_lost_power LABEL slow TIMEOUT 900 DEPS kvx_eval kvx_tiny_model 
-  SOURCES slow/eval_lost_power_test.cc slow/eval_killed_samples_test.cc)
+  SOURCES slow/eval_lost_power_test.cc slow/eval_killed_samples_test.cc slow/eval_sample_sweep_test.cc)
 foreach(test eval_cli eval_equality eval_samples eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity eval_lost_power)
   target_compile_definitions(${test} PRIVATE KVX_PROGRAM="$<TARGET_FILE:kvx>")
   add_dependencies(${test} kvx)
