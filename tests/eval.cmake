@@ -22,6 +22,7 @@ kvx_test(eval_capture LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval
 kvx_test(eval_golden LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_golden_test.cc)
 kvx_test(eval_divergence LABEL quick DEPS kvx_eval SOURCES unit/eval_divergence_test.cc)
 kvx_test(eval_protocol LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_protocol_test.cc)
+kvx_test(eval_protocol_tokens LABEL slow DEPS kvx_eval SOURCES slow/eval_protocol_tokens_test.cc)
 kvx_test(eval_identity LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_identity_test.cc)
 kvx_test(eval_equality LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_equality_test.cc)
 kvx_test(eval_shadow LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_shadow_test.cc)
