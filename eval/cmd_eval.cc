@@ -15,12 +15,14 @@ namespace kvx::eval {
 namespace {
 
 constexpr const char* kHelp =
-    R"(usage: kvx eval --model PATH --data FILE [--scheme DESCRIPTOR]... [options]
+    R"(usage: kvx eval --model PATH [--task NAME]... [--scheme DESCRIPTOR]... [options]
 
-Perplexity: the text is tokenised once and cut into windows of L tokens (the rest is dropped), each
-a sequence of its own. Every scheme is compared position by position with fp:f32, which runs once a
-window and is always a row of the table.
+Measures tasks under every scheme and under fp:f32, which is always one of them, in any number of
+calls on one run folder. Tasks:
 
+ppl (default, --data FILE): the text is tokenised once and cut into windows of L tokens (the rest is
+dropped), each a sequence of its own. Every scheme is compared position by position with fp:f32,
+which runs once a window.
 --protocol gptq: L 2048, L-1 targets a window, perplexity is exp of the mean of the windows' mean
   negative log-likelihoods. --format wikitext-raw makes GPTQ's text out of wiki.test.raw.
 --protocol llama.cpp: the bytes of the file without one final line end, L 512, a BOS in place of
@@ -31,20 +33,37 @@ Modes prefill-exact and context-exact read the first N tokens of a window (--con
 computed and the rest through the cache. Scored are the tokens from N on, in context-exact those
 from N+1 on: token N is predicted by a position that has read nothing quantised.
 
---backend cuda computes the same bits on a GPU. In every pass the reference computes a layer again
-from the activations of the pass (--shadow N: N layers) and compares what the cache stores, what it
-decodes to and the attention of some queries. --backend cpu,cuda runs every unit on both, compares
-every logit and every likelihood, and shows where they part (exit code 1). On a folder that the
-other backend filled, the recorded values are compared.
+needle (--haystack FILE): values hidden in prose, or a pass key in filler, are asked for at the end;
+  score is the share of them found in the answer, by length and depth.
+  Greedy, 128 new tokens (passkey 10), to the end of the line; shaped like RULER (needle.md).
+    kvx eval --model M --task needle --haystack BOOK --needle-lengths 1024,4096 --scheme kivi2
+arith: word problems easy enough for the smallest models, made from templates: accuracy.
+  8 solved problems in front, greedy, 128 new tokens; strict (after ####) and flexible reading.
+    kvx eval --model M --task arith --arith-samples 500 --scheme 'int:k{2,4}v{2,4}'
+gsm8k (--gsm8k FOLDER): grade school word problems: accuracy, strict and flexible reading.
+  Prompts, stop strings and filters of lm-evaluation-harness, version 3: 5 shots, 256 new tokens.
+    kvx eval --model M --task gsm8k --gsm8k data/gsm8k --gsm8k-limit 200 --scheme kivi2
 
---task error: relative errors of K, V, attention weights and attention output of every layer, each
-layer alone on what the unquantised model computes there, over the first windows of the text
-(--error-windows N). The caches are the reference's, whatever backend runs the model.
+These three are answered token by token, --batch samples together, in mode context-exact (haystack
+or solved problems read exactly, question and answer through the cache), prefill-exact (the whole
+prompt exact) or streamed. More lengths, depths, kinds and samples may be added to a folder.
 
-The table goes to standard output, progress to standard error. The run folder gets run.json, one
-line of results.jsonl per window and scheme, table.csv, divergence.csv, positions.csv (scores by
-position in the window), plot.svg and positions.svg, of task error error.csv; the same command continues a folder that was
-interrupted, and more schemes, modes or windows may be added.
+error: relative errors of K, V, attention weights and attention output of every layer, each layer
+  alone on what the unquantised model computes there, over the first windows of the text
+  (--error-windows N). The caches are the reference's, whatever backend runs the model.
+
+--backend cuda computes the same bits on a GPU. In every pass of ppl the reference computes a layer
+again from the activations of the pass (--shadow N: N layers) and compares what the cache stores,
+what it decodes to and the attention of some queries; generated tasks have no shadow. --backend
+cpu,cuda runs every unit on both, compares every logit and likelihood of ppl, and of a sample the
+logits of its first token, its tokens and its bytes, and shows where they part (exit code 1). On a
+folder that the other backend filled, the recorded values are compared.
+
+The tables go to standard output, progress to standard error. The run folder gets run.json, one line
+of results.jsonl per window or sample, mode and scheme, of ppl table.csv, divergence.csv,
+positions.csv (scores by position in the window), plot.svg and positions.svg, of error error.csv;
+kvx report makes a page of it. The same command continues a folder that was interrupted, and more
+tasks, schemes, modes, windows or samples may be added.
 
 )";
 

@@ -6,6 +6,7 @@
 #include "eval/options.h"
 #include "eval/protocol.h"
 #include "eval/record.h"
+#include "eval/task_inputs.h"
 #include "eval/text_table.h"
 #include "gpu/registry.h"
 #include "sim/api/schema.h"
@@ -87,14 +88,12 @@ std::string list_text() {
   text += "\nbackends\n\n";
   for (const char* name : {kCpu, kCuda})
     text += fmt::format("  {:14} {}\n", name, backend_text(name));
-  return text +
-         fmt::format(
-             "\ntasks\n\n  {:14} perplexity in the protocol of GPTQ or llama.cpp, "
-             "divergence from fp:f32\n"
-             "  {:14} (modes streamed, all; with a context prefill-exact, context-exact)\n"
-             "  {:14} relative errors of K, V, attention weights and output, layer by layer\n"
-             "  {:14} (modes streamed, all)\n",
-             kPplTask, "", kErrorTask, "");
+  text += "\ntasks\n";
+  for (const TaskInfo& task : task_infos())
+    text += fmt::format("\n  {:14} version {}  {}\n  {:14} modes {}{}\n  {:14} options {}\n",
+                        task.name, task.version, task.measures, "", join(task.modes, ", "),
+                        task.mode_note, "", join(task.options, " "));
+  return text;
 }
 
 Json list_json() {
@@ -135,11 +134,15 @@ Json list_json() {
     json["backends"].push_back({{"name", name}, {"ready", reason.empty()}});
     if (!reason.empty()) json["backends"].back()["reason"] = reason;
   }
-  Json modes = Json::array();
-  for (const auto& [name, doc] : kModes) modes.push_back(name);
-  json["tasks"] =
-      Json::array({{{"name", kPplTask}, {"modes", std::move(modes)}, {"protocols", kProtocolNames}},
-                   {{"name", kErrorTask}, {"modes", {"all", "streamed"}}}});
+  json["tasks"] = Json::array();
+  for (const TaskInfo& task : task_infos()) {
+    json["tasks"].push_back({{"name", task.name},
+                             {"version", task.version},
+                             {"measures", task.measures},
+                             {"modes", task.modes},
+                             {"options", task.options}});
+    if (task.name == task_name(kPplTask)) json["tasks"].back()["protocols"] = kProtocolNames;
+  }
   return json;
 }
 

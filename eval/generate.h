@@ -19,7 +19,7 @@ struct Prompt {
   std::vector<int32_t> tokens;
   int64_t context = 0;       // that many tokens are read exactly as computed, in mode context-exact
   size_t context_index = 0;  // among the contexts of its batch, where it has one
-  int64_t new_tokens = 0;    // at most
+  int64_t new_tokens = 1;    // at most; one at least
   std::vector<std::string> stops;
 };
 
@@ -47,7 +47,8 @@ struct Generation {
   std::array<double, 2> nominal{};
 };
 
-// Throws what the engine throws.
+// `contexts`: as compute_contexts gives them for these prompts, or for more that number their
+// contexts alike. Throws what the engine throws.
 std::vector<Generation> generate(Backend& backend, const Descriptor& scheme,
                                  std::span<const Prompt> prompts, std::span<const Context> contexts,
                                  const model::Tokenizer& tokenizer,

@@ -157,7 +157,8 @@ po::options_description eval_options() {
   add("backend", text()->default_value("cpu"),
       "cpu, cuda, or cpu,cuda: both run every unit and must give the same bits");
   add("shadow", text(),
-      "layers of every CUDA pass that the CPU reference computes again (default: 1; 0 beside cpu)");
+      "ppl: layers of every CUDA pass that the CPU reference computes again (default: 1; 0 beside "
+      "cpu)");
   add_artifacts_option(options);
   add("out", text(), "run folder (default: runs/TIME-MODEL)");
   add("batch", text(),
@@ -200,6 +201,8 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   if (options.has("shadow")) {
     in.shadow_layers = options.integer("shadow", 0, 4096);
     if (!cuda) throw usage_error("--shadow: of --backend cuda; the cpu is the reference itself");
+    if (!ppl)
+      throw usage_error("--shadow: of task ppl; --backend cpu,cuda compares what is generated");
   } else {
     in.shadow_layers = cuda && in.backends.size() == 1 ? 1 : 0;
   }

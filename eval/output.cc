@@ -12,7 +12,8 @@ bool Output::add(int32_t token) {
     ended_ = true;
     return true;
   }
-  text_ = tokenizer_.decode(ids_);
+  if (token < tokenizer_.vocab_size()) readable_.push_back(token);
+  text_ = tokenizer_.decode(readable_);
   size_t end = std::string::npos;
   for (const std::string& stop : stops_) end = std::min(end, text_.find(stop));
   if (end != std::string::npos) {
@@ -20,7 +21,7 @@ bool Output::add(int32_t token) {
     stop_ = Stop::kStop;
     ended_ = true;
   } else {
-    ended_ = static_cast<int64_t>(ids_.size()) == most_;
+    ended_ = static_cast<int64_t>(ids_.size()) >= most_;
   }
   return true;
 }

@@ -13,7 +13,9 @@ namespace kvx::eval {
 // Tokens of one output as they come.
 class Output {
  public:
-  // At most `most` tokens; the text ends before the first of `stops`.
+  // At most `most` tokens, one at least; the text ends before the first of `stops`, which are not
+  // empty. A token that the model has and the tokenizer has not (padding of the vocabulary) has no
+  // text.
   Output(const model::Tokenizer& tokenizer, int64_t most, const std::vector<std::string>& stops)
       : tokenizer_(tokenizer), most_(most), stops_(stops) {}
 
@@ -31,6 +33,7 @@ class Output {
   int64_t most_;
   const std::vector<std::string>& stops_;
   std::vector<int32_t> ids_;
+  std::vector<int32_t> readable_;  // those that have a text
   std::string text_;
   Stop stop_ = Stop::kLength;
   bool ended_ = false;

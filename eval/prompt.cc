@@ -8,21 +8,37 @@
 #include "sim/api/error.h"
 
 namespace kvx::eval {
+namespace {
+
+void check_prompt(const std::vector<int32_t>& tokens, int64_t new_tokens,
+                  const model::ModelConfig& config) {
+  const int64_t count = std::ssize(tokens);
+  if (count == 0) throw environment_error("no tokens");
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= config.vocab)
+      throw environment_error(
+          fmt::format("the tokenizer gives id {}, the model has {}", token, config.vocab));
+  if (count + new_tokens > config.max_positions)
+    throw environment_error(
+        fmt::format("{} tokens and {} to be generated; the model has {} positions", count,
+                    new_tokens, config.max_positions));
+  model::require_in_window(config, count + new_tokens);
+}
+
+}  // namespace
 
 SamplePrompt make_prompt(const Task& task, int64_t index, const model::Tokenizer& tokenizer,
-                         int64_t max_positions) {
+                         const model::ModelConfig& config) {
   SamplePrompt out{task.id(index), task.sample(index), {}};
   const Sample& sample = out.sample;
   std::vector<int32_t>& tokens = out.prompt.tokens;
-  tokens = tokenizer.encode(sample.context + sample.question, true, false);
-  const int64_t count = std::ssize(tokens);
-  if (count == 0)
-    throw environment_error(fmt::format("task {}: sample {}: no tokens", task.name(), out.id));
-  if (count + sample.new_tokens > max_positions)
-    throw environment_error(
-        fmt::format("task {}: sample {}: {} tokens and {} to be generated; the model has {} "
-                    "positions",
-                    task.name(), out.id, count, sample.new_tokens, max_positions));
+  try {
+    tokens = tokenizer.encode(sample.context + sample.question, true, false);
+    check_prompt(tokens, sample.new_tokens, config);
+  } catch (const Error& error) {
+    throw Error(error.exit(),
+                fmt::format("task {}: sample {}: {}", task.name(), out.id, error.what()));
+  }
   if (!sample.context.empty()) {
     const std::vector<int32_t> context = tokenizer.encode(sample.context, true, false);
     const auto [end, other] =

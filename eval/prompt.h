@@ -7,6 +7,7 @@
 
 #include "eval/generate.h"
 #include "eval/tasks/task.h"
+#include "sim/model/config.h"
 #include "sim/model/tokenizer.h"
 
 namespace kvx::eval {
@@ -19,9 +20,11 @@ struct SamplePrompt {
 
 // The prompt is tokenised whole, with a BOS if the tokenizer asks for one; its context is the
 // longest prefix that it shares with the tokens of the context alone, and leaves one token at
-// least. Throws an environment Error where prompt and answer do not fit the model's positions.
+// least. Throws an environment Error naming the sample where prompt and answer do not fit the
+// model's positions or its sliding window, where the prompt has no tokens, and where the tokenizer
+// gives one that the model has not.
 SamplePrompt make_prompt(const Task& task, int64_t index, const model::Tokenizer& tokenizer,
-                         int64_t max_positions);
+                         const model::ModelConfig& config);
 
 // Numbers the distinct contexts of a batch.
 void share_contexts(std::vector<Prompt>& prompts);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "eval/files.h"
@@ -34,10 +35,15 @@ std::string difference(const SampleRecord& expected, const SampleRecord& found) 
                        at - expected.output_ids.begin(), id(at, expected.output_ids.end()),
                        id(other, found.output_ids.end()));
   }
-  for (const size_t side : {0, 1})
-    if (expected.bytes[side].total() != found.bytes[side].total())
-      return fmt::format("bytes of {}: expected {}, found {}", side_name(static_cast<Side>(side)),
-                         expected.bytes[side].total(), found.bytes[side].total());
+  for (const Side side : {Side::kK, Side::kV})
+    for (int i = 0; i < kItems; ++i) {
+      const Item item = static_cast<Item>(i);
+      const size_t at_side = static_cast<size_t>(side);
+      const int64_t x = expected.bytes[at_side][item], y = found.bytes[at_side][item];
+      if (x != y)
+        return fmt::format("bytes.{}.{}: expected {}, found {}", side_name(side), item_name(item),
+                           x, y);
+    }
   return "";
 }
 
@@ -76,38 +82,94 @@ class SamplePart final : public RunPart {
     return {versioned_, model::cache_mode_name(mode), id, scheme.versioned()};
   }
 
+  struct Batch {
+    std::vector<SamplePrompt> samples;
+    std::map<std::string, std::vector<Context>> contexts;  // by backend, once it needed them
+  };
+
+  bool run_batch(CacheMode mode, int64_t& index) {
+    Batch batch{collect(mode, index), {}};
+    for (const Descriptor& scheme : schemes_)
+      if (!run_scheme(mode, scheme, batch)) return false;
+    return true;
+  }
+
   // Samples from `index` on that some scheme lacks, as many as go together; `index` is behind them
   // then.
-  bool run_batch(CacheMode mode, int64_t& index) {
+  std::vector<SamplePrompt> collect(CacheMode mode, int64_t& index) const {
     const model::ModelConfig& config = in_.checkpoint->config();
-    const int64_t context_bytes =
+    const int64_t token_bytes =
         2 * config.layers * config.kv_heads * config.head_dim * int64_t{sizeof(float)};
     std::vector<SamplePrompt> batch;
-    int64_t context_tokens = 0;
+    std::set<std::string> contexts;
+    int64_t kept = 0;
     for (; index < task_.size() && std::ssize(batch) < in_.batch; ++index) {
       if (!lacks_any(mode, task_.id(index))) continue;
-      SamplePrompt next = make_prompt(task_, index, *in_.tokenizer, config.max_positions);
-      context_tokens += next.prompt.context;
-      if (!batch.empty() && context_tokens * context_bytes > default_kept_bytes()) break;
-      batch.push_back(std::move(next));
-    }
-    if (batch.empty()) return true;
-    std::map<std::string, std::vector<Context>> contexts;  // by backend
-    for (const Descriptor& scheme : schemes_)
-      for (const std::string& backend : in_.backends) {
-        std::vector<const SamplePrompt*> lacking;
-        for (const SamplePrompt& sample : batch)
-          if (run_.lacks(key(mode, sample.id, scheme), backend)) lacking.push_back(&sample);
-        if (lacking.empty()) continue;
-        if (interrupted()) return false;
-        run_.progress->start(fmt::format("{} {} {} {}{}", task_.name(), batch.front().id,
-                                         model::cache_mode_name(mode), scheme.str(),
-                                         run_.backend_label(backend)));
-        if (contexts[backend].empty()) contexts[backend] = contexts_of(mode, backend, batch);
-        record(mode, scheme, backend, lacking, contexts[backend]);
-        for (size_t i = 0; i < lacking.size(); ++i) run_.progress->finish();
+      std::optional<SamplePrompt> next;
+      try {
+        next = make_prompt(task_, index, *in_.tokenizer, config);
+      } catch (const Error&) {
+        if (batch.empty()) throw;
+        break;  // what comes before it is measured first
       }
-    return true;
+      const bool another = mode == CacheMode::kContextExact && next->prompt.context > 0 &&
+                           contexts.insert(next->sample.context).second;
+      if (another) kept += next->prompt.context * token_bytes;
+      if (another && !batch.empty() && kept > default_kept_bytes()) break;
+      batch.push_back(std::move(*next));
+    }
+    return batch;
+  }
+
+  // On every backend that lacks samples of the batch; the first result, or the recorded one, is
+  // what the others must be. False: interrupted.
+  bool run_scheme(CacheMode mode, const Descriptor& scheme, Batch& batch) {
+    std::map<std::string, SampleRecord> fresh;  // by sample
+    std::vector<std::string> differences;
+    bool stopped = false;
+    for (const std::string& backend : in_.backends) {
+      std::vector<const SamplePrompt*> lacking;
+      for (const SamplePrompt& sample : batch.samples)
+        if (run_.lacks(key(mode, sample.id, scheme), backend)) lacking.push_back(&sample);
+      if (lacking.empty()) continue;
+      stopped = interrupted();
+      if (stopped) break;
+      run_.progress->start(fmt::format("{} {} {} {}{}", task_.name(), lacking.front()->id,
+                                       model::cache_mode_name(mode), scheme.str(),
+                                       run_.backend_label(backend)));
+      if (!batch.contexts.contains(backend))
+        batch.contexts[backend] = contexts_of(mode, backend, batch.samples);
+      for (SampleRecord& found : outputs(mode, scheme, backend, lacking, batch.contexts[backend])) {
+        const std::string id = found.key.item;
+        const SampleRecord* const recorded = run_.folder.find_sample(found.key);
+        if (recorded == nullptr && !fresh.contains(id)) {
+          fresh.emplace(id, std::move(found));
+          continue;
+        }
+        const SampleRecord& expected = recorded != nullptr ? *recorded : fresh.at(id);
+        if (const std::string value = difference(expected, found); !value.empty()) {
+          differences.push_back(add_difference(expected, found, value));
+          fresh.erase(id);
+        } else if (recorded != nullptr) {
+          run_.folder.add_run(found);
+        } else {
+          fresh.at(id).runs.push_back(found.runs.front());
+        }
+      }
+      for (size_t i = 0; i < lacking.size(); ++i) run_.progress->finish();
+    }
+    save(batch, std::move(fresh));
+    if (!differences.empty()) throw Error(Exit::kVerdict, differences.front());
+    return !stopped;
+  }
+
+  // In the order of the task.
+  void save(const Batch& batch, std::map<std::string, SampleRecord> fresh) {
+    std::vector<SampleRecord> records;
+    for (const SamplePrompt& sample : batch.samples)
+      if (const auto found = fresh.find(sample.id); found != fresh.end())
+        records.push_back(std::move(found->second));
+    if (!records.empty()) run_.folder.add(std::move(records));
   }
 
   bool lacks_any(CacheMode mode, const std::string& id) const {
@@ -131,28 +193,24 @@ class SamplePart final : public RunPart {
     return compute_contexts(run_.opened(backend), prompts, settings(mode));
   }
 
-  void record(CacheMode mode, const Descriptor& scheme, const std::string& backend,
-              const std::vector<const SamplePrompt*>& samples,
-              const std::vector<Context>& contexts) {
+  // Of these samples on one backend.
+  std::vector<SampleRecord> outputs(CacheMode mode, const Descriptor& scheme,
+                                    const std::string& backend,
+                                    const std::vector<const SamplePrompt*>& samples,
+                                    const std::vector<Context>& contexts) {
     std::vector<Prompt> prompts;
     for (const SamplePrompt* sample : samples) prompts.push_back(sample->prompt);
     const Clock::time_point begin = Clock::now();
-    const std::vector<Generation> outputs =
+    const std::vector<Generation> generated =
         generate(run_.opened(backend), scheme, prompts, contexts, *in_.tokenizer, settings(mode));
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count() /
                            static_cast<double>(samples.size());
-    std::vector<SampleRecord> fresh;
+    std::vector<SampleRecord> records;
     for (size_t i = 0; i < samples.size(); ++i) {
-      SampleRecord record = make_record(mode, scheme, *samples[i], outputs[i]);
-      record.runs = {{.backend = backend, .seconds = seconds, .shadow = {}}};
-      if (const SampleRecord* recorded = run_.folder.find_sample(record.key)) {
-        check(*recorded, record);
-        run_.folder.add_run(record);
-      } else {
-        fresh.push_back(std::move(record));
-      }
+      records.push_back(make_record(mode, scheme, *samples[i], generated[i]));
+      records.back().runs = {{.backend = backend, .seconds = seconds, .shadow = {}}};
     }
-    run_.folder.add(std::move(fresh));
+    return records;
   }
 
   SampleRecord make_record(CacheMode mode, const Descriptor& scheme, const SamplePrompt& sample,
@@ -181,9 +239,9 @@ class SamplePart final : public RunPart {
     return record;
   }
 
-  void check(const SampleRecord& expected, const SampleRecord& found) {
-    const std::string value = difference(expected, found);
-    if (value.empty()) return;
+  // Notes it down; what is said of it.
+  std::string add_difference(const SampleRecord& expected, const SampleRecord& found,
+                             const std::string& value) {
     const std::string& other = expected.runs.front().backend;
     const std::string& backend = found.runs.front().backend;
     run_.folder.add_difference({{"key", found.key.str()},
@@ -192,9 +250,8 @@ class SamplePart final : public RunPart {
                                 {"level", "E3"},
                                 {"value", value},
                                 {"places", Json::array()}});
-    throw Error(Exit::kVerdict,
-                fmt::format("{}: {}: {} does not give the values of {}: {}", run_.folder.path(),
-                            found.key.str(), backend, other, value));
+    return fmt::format("{}: {}: {} does not give the values of {}: {}", run_.folder.path(),
+                       found.key.str(), backend, other, value);
   }
 
   RunContext& run_;

@@ -65,8 +65,11 @@ void check_folder(const std::string& path) {
 void check_same(const std::string& file, const std::string& where, const Json& then,
                 const Json& now) {
   for (const auto& [name, value] : now.items()) {
-    const Json old = then.contains(name) ? then.at(name) : Json();
-    if (old != value)
+    const bool known = then.contains(name);
+    const Json old = known ? then.at(name) : Json();
+    // A null that was written is a field that nothing there, or nothing now, depends on.
+    if (known && (old.is_null() || value.is_null())) continue;
+    if (!known || old != value)
       throw usage_error(fmt::format("{}: {}.{} is {} there and {} now; use another --out", file,
                                     where, name, json_text(old, -1), json_text(value, -1)));
   }
@@ -94,6 +97,7 @@ std::string line_of(const Record& record) { return json_text(to_json(record), -1
 // What was asked for of each task: lists grow, counts rise.
 void grow(Json& measured, const Json& more) {
   for (const auto& [task, asked] : more.items()) {
+    if (!measured.contains(task)) measured[task] = Json::object();
     Json& all = measured[task];
     for (const auto& [name, value] : asked.items()) {
       if (value.is_array()) {
@@ -162,7 +166,9 @@ void RunFolder::merge_header(const Json& header) {
                                            header_.at("schema").dump(), kRunSchema));
     check_identity(name, header_, header);
     for (const auto& [task, identity] : header.at("tasks").items())
-      header_.at("tasks")[task] = identity;
+      for (const auto& [field, value] : identity.items())
+        if (Json& merged = header_.at("tasks")[task][field]; !value.is_null()) merged = value;
+    if (header.contains("data") && !header_.contains("data")) header_["data"] = header.at("data");
     grow(header_.at("measured"), header.at("measured"));
     unite(header_.at("schemes"), header.at("schemes"));
     unite(header_.at("sessions"), header.at("sessions"));

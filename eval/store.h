@@ -31,11 +31,12 @@ class RunFolder {
  public:
   // Makes the folder, or continues the one that is there. `header` is the content of run.json; of
   // an existing folder's, everything under "identity", and under "tasks" of a task that both name,
-  // must be equal, and a scheme that both name must have the same version; its "tasks", "measured",
-  // "schemes" and "sessions" grow to hold both, and "seed" is the new one. A torn last line of
-  // results.jsonl is cut off. Throws: usage Error where the folder holds another measurement
-  // (naming field and both values), or files that are no run; environment Error where another
-  // process holds it, or its files are damaged; not-saved Error where it cannot be written.
+  // must be equal but where one of them is null, and a scheme that both name must have the same
+  // version; its "tasks", "measured", "schemes" and "sessions" grow to hold both, and "seed" is the
+  // new one. A torn last line of results.jsonl is cut off. Throws: usage Error where the folder
+  // holds another measurement (naming field and both values), or files that are no run; environment
+  // Error where another process holds it, or its files are damaged; not-saved Error where it cannot
+  // be written.
   RunFolder(const std::string& path, const Json& header, const Note& note);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;

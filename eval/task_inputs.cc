@@ -3,10 +3,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <filesystem>
 
+#include "eval/error_record.h"
 #include "eval/files.h"
 #include "eval/tasks/arith.h"
 #include "eval/tasks/gsm8k.h"
@@ -18,8 +18,6 @@ namespace kvx::eval {
 namespace {
 
 namespace po = boost::program_options;
-
-constexpr std::array<std::string_view, 5> kTasks{"ppl", "error", "needle", "arith", "gsm8k"};
 
 template <class T>
 std::vector<T> integers(const Options& options, const std::string& name) {
@@ -73,12 +71,54 @@ std::unique_ptr<Task> gsm8k(const Options& options, const model::Tokenizer& toke
 
 }  // namespace
 
+const std::vector<TaskInfo>& task_infos() {
+  static_assert(std::string_view(kPplTask) == "ppl@1");
+  static_assert(std::string_view(kErrorTask) == "error@1");
+  static const std::vector<std::string_view> kGenerated{"context-exact", "prefill-exact",
+                                                        "streamed"};
+  static const std::vector<TaskInfo> kInfos{
+      {"ppl",
+       1,
+       "perplexity in the protocol of GPTQ or llama.cpp, divergence from fp:f32",
+       {"streamed", "all", "prefill-exact", "context-exact"},
+       " (the last two with --context)",
+       {"--data", "--format", "--protocol", "--length", "--context", "--windows"}},
+      {"error",
+       1,
+       "relative errors of K, V, attention weights and output, layer by layer",
+       {"streamed", "all"},
+       "",
+       {"--data", "--format", "--protocol", "--length", "--error-windows"}},
+      {"needle",
+       kNeedleVersion,
+       "values hidden in prose (shaped like RULER's) or filler (passkey), by length and depth",
+       kGenerated,
+       "",
+       {"--haystack", "--needle-kinds", "--needle-lengths", "--needle-depths", "--needle-samples",
+        "--words", "--prompt-seed"}},
+      {"arith",
+       kArithVersion,
+       "easy word problems in the form of GSM8K, made from templates",
+       kGenerated,
+       "",
+       {"--arith-shots", "--arith-samples", "--prompt-seed"}},
+      {"gsm8k",
+       kGsm8kVersion,
+       "grade school word problems, as lm-evaluation-harness asks and judges them",
+       kGenerated,
+       "",
+       {"--gsm8k", "--gsm8k-shots", "--gsm8k-limit"}}};
+  return kInfos;
+}
+
 std::vector<std::string> parse_tasks(const std::vector<std::string>& texts) {
   const std::vector<std::string> asked = split_commas(texts);
-  for (const std::string& name : asked) check_choice("--task", name, kTasks);
+  std::vector<std::string_view> known;
+  for (const TaskInfo& task : task_infos()) known.push_back(task.name);
+  for (const std::string& name : asked) check_choice("--task", name, known);
   std::vector<std::string> names;
-  for (const std::string_view known : kTasks)
-    if (std::ranges::find(asked, known) != asked.end()) names.emplace_back(known);
+  for (const std::string_view name : known)
+    if (std::ranges::find(asked, name) != asked.end()) names.emplace_back(name);
   if (names.empty()) names.push_back(task_name(kPplTask));
   return names;
 }

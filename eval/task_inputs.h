@@ -11,6 +11,19 @@
 
 namespace kvx::eval {
 
+// A task as `kvx list` shows it.
+struct TaskInfo {
+  std::string_view name;
+  int version;
+  std::string_view measures;
+  std::vector<std::string_view> modes;  // the default first
+  std::string_view mode_note;           // what some of them need
+  std::vector<std::string_view> options;
+};
+
+// All tasks, in the order in which they are measured.
+const std::vector<TaskInfo>& task_infos();
+
 // Names, each once, `ppl` first, then `error`; none asked for: ppl. Throws a usage Error.
 std::vector<std::string> parse_tasks(const std::vector<std::string>& texts);
 

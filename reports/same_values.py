@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Compares the values of two run folders, unit by unit, timing and backends left out: same_values.py FOLDER FOLDER. Exit 1 if any differ.
 
-Records of different schemas are compared in the fields that both have, the scores of their positions included where the newer
-folder has its side files (schema/result.md says what a schema added)."""
+Units are windows (kvx-result) and samples (kvx-sample), of folders of kvx-run/1 and kvx-run/2. Records of different schemas are
+compared in the fields that both have, the scores of their positions included where the newer folder has its side files
+(schema/result.md says what a schema added). A unit that has several lines is its last one."""
 import hashlib
 import json
 import pathlib

@@ -36,7 +36,7 @@ class Arith : public Task {
   }
 
   std::string_view name() const override { return "arith"; }
-  int version() const override { return 1; }
+  int version() const override { return kArithVersion; }
   int64_t size() const override { return settings_.samples; }
 
   Json identity() const override {

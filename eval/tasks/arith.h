@@ -9,6 +9,9 @@
 
 namespace kvx::eval {
 
+// Rises with every change that can move a prompt or a score.
+inline constexpr int kArithVersion = 1;
+
 inline constexpr int64_t kMostArithSamples = 100000;
 inline constexpr int64_t kMostArithShots = 64;
 

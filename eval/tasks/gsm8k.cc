@@ -69,7 +69,7 @@ class Gsm8k : public Task {
   }
 
   std::string_view name() const override { return "gsm8k"; }
-  int version() const override { return 1; }
+  int version() const override { return kGsm8kVersion; }
   int64_t size() const override { return static_cast<int64_t>(items_); }
 
   Json identity() const override {

@@ -10,6 +10,9 @@
 
 namespace kvx::eval {
 
+// Rises with every change that can move a prompt or a score.
+inline constexpr int kGsm8kVersion = 1;
+
 struct Gsm8kSettings {
   std::string test_path{};   // test.jsonl: a line of {"question", "answer"} per item
   std::string train_path{};  // train.jsonl, of which shots are drawn; not read for 0 shots

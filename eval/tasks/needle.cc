@@ -42,7 +42,7 @@ class NeedleTask final : public Task {
   NeedleTask(const NeedleSettings& settings, const model::Tokenizer& tokenizer);
 
   std::string_view name() const override { return "needle"; }
-  int version() const override { return 1; }
+  int version() const override { return kNeedleVersion; }
   Json identity() const override;
   Json selection() const override;
   int64_t size() const override {
@@ -110,13 +110,13 @@ NeedleTask::NeedleTask(const NeedleSettings& settings, const model::Tokenizer& t
 }
 
 Json NeedleTask::identity() const {
-  Json out = {{"seed", seed_}, {"bos", bos_ && tokenizer_.adds_bos()}};
-  if (haystack_) {
-    out["shape"] = "ruler-shaped";
-    out["haystack_sha256"] = haystack_sha256_;
-    out["words_sha256"] = words_.sha256();
-  }
-  return out;
+  // Null: of no sample yet.
+  const auto of_prose = [this](const char* value) { return haystack_ ? Json(value) : Json(); };
+  return {{"seed", seed_},
+          {"bos", bos_ && tokenizer_.adds_bos()},
+          {"shape", of_prose("ruler-shaped")},
+          {"haystack_sha256", of_prose(haystack_sha256_.c_str())},
+          {"words_sha256", of_prose(words_.sha256().c_str())}};
 }
 
 Json NeedleTask::selection() const {

@@ -13,6 +13,9 @@
 
 namespace kvx::eval {
 
+// Rises with every change that can move a prompt or a score.
+inline constexpr int kNeedleVersion = 1;
+
 struct NeedleSettings {
   std::vector<std::string> kinds;  // parse_needle_kind
   std::vector<int64_t> lengths;    // tokens: BOS, prompt and new tokens; 1 to kLongestNeedle

@@ -15,10 +15,9 @@ namespace kvx::eval {
 // One prompt: `context` followed by `question`. Cache mode context-exact reads the context exactly
 // as computed; samples with the same context share it.
 struct Sample {
-  std::string id;          // unique in its task, without blanks and slashes: "multikey4-1024-50-0"
-  std::string context;     // may be empty
-  std::string question;    // not empty
-  int64_t new_tokens = 0;  // at most that many are generated
+  std::string context;             // may be empty
+  std::string question;            // not empty
+  int64_t new_tokens = 0;          // at most that many are generated
   std::vector<std::string> stops;  // generation ends once the decoded output holds one of them
   // Where in the task's table the sample belongs: {"kind", "multikey4"}, {"length", "1024"}, ...
   // The names, in this order, are the same for all samples of a task.
@@ -42,6 +41,7 @@ class Task {
   // Rises with every change that can move a prompt or a score.
   virtual int version() const = 0;
   // Everything that decides a sample's prompt and score, for run.json; not which samples there are.
+  // A field is null where no sample asked for depends on it.
   virtual Json identity() const = 0;
   // Which samples were asked for: lists, and counts that more samples only make larger.
   virtual Json selection() const = 0;

@@ -123,5 +123,46 @@ TEST_F(EvalCuda, AFolderOfOneBackendIsCheckedByTheOther) {
   EXPECT_EQ(backends_of(cpu, 2).equal, kUnits);
 }
 
+// Tasks that are answered by generation: first logits, tokens and bytes, in every mode, in batches
+// that the prompts do not fill, contexts shared.
+TEST_F(EvalCuda, BothBackendsGenerateTheSame) {
+  test::TinyModelSpec spec;
+  spec.head_dim = 32;
+  spec.vocab = 900;
+  spec.max_positions = 2048;
+  write_model(spec);
+  Words words{"--model",
+              temp_ / "model",
+              "--task",
+              "needle,arith",
+              "--haystack",
+              temp_ / "text.txt",
+              "--needle-kinds",
+              "single,passkey",
+              "--needle-lengths",
+              "700,1500",
+              "--needle-depths",
+              "50",
+              "--arith-shots",
+              "1",
+              "--arith-samples",
+              "4",
+              "--mode",
+              "streamed,prefill-exact,context-exact",
+              "--batch",
+              "3",
+              "--backend",
+              "cpu,cuda",
+              "--out",
+              temp_ / "run"};
+  for (const char* scheme : {"int:k4v4", "kivi:k2v2,r32", "fp8:e4m3", "ggml:q4_0"})
+    words.insert(words.end(), {"--scheme", scheme});
+  const Inputs in = read_inputs(Options(eval_options(), words), words, kSilent);
+  run(in);
+  const auto units = test::units_of(in.out);
+  EXPECT_EQ(units.size(), 3u * 5u * (4u + 4u));
+  for (const auto& [key, unit] : units) EXPECT_TRUE(unit.value("equal", false)) << key;
+}
+
 }  // namespace
 }  // namespace kvx::eval

@@ -13,7 +13,8 @@ namespace kvx::test {
 
 // Lowest bit of one value. `tensor`: "logits" (token: row of the pass, channel: of the vocabulary),
 // "k", "v", "q", "out" of a layer's tap, a canonical tensor of its cache ("k.codes": channel is the
-// index of the byte), or "" for none.
+// index of the byte), "choice" (token: step of a greedy call, channel: sequence of it), "k.used",
+// "v.used" (the count of zero points of a layer's sequence), or "" for none.
 struct Flip {
   std::string tensor;
   int layer = 0;
@@ -52,7 +53,14 @@ class DisturbedCache final : public LayerCache {
   }
   void settle(SeqId) override { throw std::logic_error("read only"); }
   void truncate(SeqId, int64_t) override { throw std::logic_error("read only"); }
-  ByteCount used(SeqId seq, Side side) const override { return inner_.used(seq, side); }
+  ByteCount used(SeqId seq, Side side) const override {
+    ByteCount count = inner_.used(seq, side);
+    for (const Flip& flip : flips_)
+      if (flip.tensor == std::string(side_name(side)) + ".used" &&
+          flip.layer == config().shape.layer)
+        count[Item::kZero] ^= 1;
+    return count;
+  }
   double nominal_bits(Side side) const override { return inner_.nominal_bits(side); }
   std::vector<std::byte> image(SeqId seq) const override { return inner_.image(seq); }
   void export_to(SeqId seq, const Sink& sink) const override {
@@ -100,7 +108,11 @@ class DisturbedEngine final : public model::Transformer {
   }
   std::vector<int32_t> greedy(std::span<const SeqId> seqs, std::span<const int32_t> tokens,
                               int64_t steps) override {
-    return inner_.greedy(seqs, tokens, steps);
+    std::vector<int32_t> choices = inner_.greedy(seqs, tokens, steps);
+    for (const Flip& flip : flips_)
+      if (flip.tensor == "choice" && flip.token < steps && flip.channel < std::ssize(seqs))
+        choices[static_cast<size_t>(flip.token * std::ssize(seqs) + flip.channel)] ^= 1;
+    return choices;
   }
   void append(SeqId seq, int layer, ConstRows k, ConstRows v) override {
     inner_.append(seq, layer, k, v);

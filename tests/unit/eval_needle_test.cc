@@ -198,7 +198,8 @@ TEST(Needle, IdentityNamesWhatDecides) {
   EXPECT_NE(make_needle(some, bytes)->identity(), identity);
   some.kinds = {"passkey"};
   some.haystack.clear();
-  EXPECT_FALSE(make_needle(some, bytes)->identity().contains("haystack_sha256"));
+  for (const char* field : {"shape", "haystack_sha256", "words_sha256"})
+    EXPECT_TRUE(make_needle(some, bytes)->identity().at(field).is_null()) << field;
 }
 
 void expect_usage(const NeedleSettings& wrong, const std::string& words) {
