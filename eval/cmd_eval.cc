@@ -1,8 +1,11 @@
 #include <fmt/core.h>
 
 #include "eval/cli.h"
+#include "eval/error_table.h"
 #include "eval/inputs.h"
 #include "eval/interrupt.h"
+#include "eval/report/load.h"
+#include "eval/report/page.h"
 #include "eval/runner.h"
 #include "eval/streams.h"
 #include "eval/summary.h"
@@ -34,14 +37,27 @@ decodes to and the attention of some queries. --backend cpu,cuda runs every unit
 every logit and every likelihood, and shows where they part (exit code 1). On a folder that the
 other backend filled, the recorded values are compared.
 
+--task error: relative errors of K, V, attention weights and attention output of every layer, each
+layer alone on what the unquantised model computes there, over the first windows of the text
+(--error-windows N). The caches are the reference's, whatever backend runs the model.
+
 The table goes to standard output, progress to standard error. The run folder gets run.json, one
 line of results.jsonl per window and scheme, table.csv, divergence.csv, positions.csv (scores by
-position in the window), plot.svg and positions.svg; the same command continues a folder that was
+position in the window), plot.svg and positions.svg, of task error error.csv; the same command continues a folder that was
 interrupted, and more schemes, modes or windows may be added.
 
 )";
 
 void say(const std::string& message) { tell(fmt::format("kvx: {}\n", message)); }
+
+// The tables of the tasks that are answered by generation.
+void print_samples(const std::string& run_folder) {
+  for (report::Model& model : report::merge({report::load_run(run_folder)})) {
+    const report::Section section = report::make_section(std::move(model));
+    for (const report::Table& table : section.tables)
+      if (table.kind == report::Kind::kSamples) print(table_text(section, table) + "\n");
+  }
+}
 
 }  // namespace
 
@@ -69,7 +85,14 @@ int cmd_eval(const std::vector<std::string>& words) {
                     folder.size(), in.out));
     return static_cast<int>(Exit::kInterrupted);
   }
-  note(fmt::format("{} units in {}", folder.size(), in.out));
+  note(fmt::format("{} units in {}; a page of them: kvx report {} --out FOLDER", folder.size(),
+                   in.out, in.out));
+  if (!in.tasks.empty() && !options.flag("json")) print_samples(in.out);
+  if (in.error) {
+    folder.write_view("error.csv", error_csv(folder));
+    if (!options.flag("json"))
+      print(error_table(folder, in.error->windows, note) + (in.ppl ? "\n" : ""));
+  }
   if (!in.ppl) return 0;
   const Summary summary = summarise(folder, in.ppl->cut, in.ppl->windows, bins, note);
   folder.write_view("table.csv", summary_csv(summary));

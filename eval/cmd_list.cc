@@ -87,11 +87,14 @@ std::string list_text() {
   text += "\nbackends\n\n";
   for (const char* name : {kCpu, kCuda})
     text += fmt::format("  {:14} {}\n", name, backend_text(name));
-  return text + fmt::format(
-                    "\ntasks\n\n  {:14} perplexity in the protocol of GPTQ or llama.cpp, "
-                    "divergence from fp:f32\n"
-                    "  {:14} (modes streamed, all; with a context prefill-exact, context-exact)\n",
-                    kPplTask, "");
+  return text +
+         fmt::format(
+             "\ntasks\n\n  {:14} perplexity in the protocol of GPTQ or llama.cpp, "
+             "divergence from fp:f32\n"
+             "  {:14} (modes streamed, all; with a context prefill-exact, context-exact)\n"
+             "  {:14} relative errors of K, V, attention weights and output, layer by layer\n"
+             "  {:14} (modes streamed, all)\n",
+             kPplTask, "", kErrorTask, "");
 }
 
 Json list_json() {
@@ -134,8 +137,9 @@ Json list_json() {
   }
   Json modes = Json::array();
   for (const auto& [name, doc] : kModes) modes.push_back(name);
-  json["tasks"] = Json::array(
-      {{{"name", kPplTask}, {"modes", std::move(modes)}, {"protocols", kProtocolNames}}});
+  json["tasks"] =
+      Json::array({{{"name", kPplTask}, {"modes", std::move(modes)}, {"protocols", kProtocolNames}},
+                   {{"name", kErrorTask}, {"modes", {"all", "streamed"}}}});
   return json;
 }
 

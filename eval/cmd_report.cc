@@ -80,9 +80,7 @@ std::string tables_text(const std::vector<report::Section>& sections) {
   std::string text;
   for (const report::Section& section : sections) {
     text += fmt::format("{}model {}\n", text.empty() ? "" : "\n", model_name(section.model));
-    for (const report::Table& table : section.tables)
-      text +=
-          fmt::format("\n{}\n\n{}", title_of(table), grid_text(details(table, section.numbers)));
+    for (const report::Table& table : section.tables) text += "\n" + table_text(section, table);
     text += "\n";
     for (const std::string& line : evidence_text(section.evidence)) text += line + "\n";
   }

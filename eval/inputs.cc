@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <span>
 
 #include "eval/build_info.h"
+#include "eval/error_record.h"
 #include "eval/files.h"
 #include "eval/plan.h"
 #include "eval/ppl.h"
@@ -44,6 +46,7 @@ void check_backend(const std::string& backend, const std::vector<Descriptor>& sc
 void check_shapes(const Inputs& in, const model::ModelConfig& config) {
   std::set<CacheMode> modes;
   if (in.ppl) modes.insert(in.ppl->modes.begin(), in.ppl->modes.end());
+  if (in.error) modes.insert(in.error->modes.begin(), in.error->modes.end());
   for (const TaskInputs& task : in.tasks) modes.insert(task.modes.begin(), task.modes.end());
   for (const Descriptor& scheme : in.schemes)
     for (const CacheMode mode : modes)
@@ -92,7 +95,8 @@ Json mode_names(const std::vector<CacheMode>& modes) {
   return names;
 }
 
-Json make_header(const Inputs& in, const std::string& model_path, const std::string& nonfinite) {
+Json make_header(const Inputs& in, const std::string& model_path, const std::string& nonfinite,
+                 const Json& data) {
   const model::ModelConfig& config = in.checkpoint->config();
   const std::vector<uint64_t> steps = model::rope_steps(*in.checkpoint);
   Json header;
@@ -109,6 +113,12 @@ Json make_header(const Inputs& in, const std::string& model_path, const std::str
     header["tasks"][name] = in.ppl->identity;
     header["measured"][name] = {{"modes", mode_names(in.ppl->modes)}, {"windows", in.ppl->windows}};
   }
+  if (in.error) {
+    const std::string name = task_name(kErrorTask);
+    header["tasks"][name] = in.error->identity;
+    header["measured"][name] = {{"modes", mode_names(in.error->modes)},
+                                {"windows", in.error->windows}};
+  }
   for (const TaskInputs& task : in.tasks) {
     const std::string name(task.task->name());
     header["tasks"][name] = task.task->identity();
@@ -120,7 +130,7 @@ Json make_header(const Inputs& in, const std::string& model_path, const std::str
                      {"layers", config.layers},     {"heads", config.heads},
                      {"kv_heads", config.kv_heads}, {"head_dim", config.head_dim},
                      {"vocab", config.vocab},       {"tokenizer", in.tokenizer->kind()}};
-  if (in.ppl) header["data"] = in.ppl->data;
+  if (!data.is_null()) header["data"] = data;
   header["schemes"] = Json::array();
   for (const Descriptor& scheme : in.schemes) header["schemes"].push_back(scheme.versioned());
   return header;
@@ -134,12 +144,15 @@ po::options_description eval_options() {
   const auto list = [] { return po::value<std::vector<std::string>>()->value_name("X"); };
   auto add = options.add_options();
   add("model", text(), "Hugging Face folder or .gguf file");
-  add("task", list(), "what is measured: ppl (default), needle, arith, gsm8k; may be repeated");
+  add("task", list(),
+      "what is measured: ppl (default), error, needle, arith, gsm8k; may be repeated");
   add("scheme", list(), "scheme descriptor, sweeps allowed: kivi:k{2,4}v{2,4}; may be repeated");
   add("mode", list(),
       "cache modes. ppl: streamed (default), all, and with --context prefill-exact, "
-      "context-exact; other tasks: context-exact (default), prefill-exact, streamed");
+      "context-exact; error: streamed (default), all; other tasks: context-exact (default), "
+      "prefill-exact, streamed");
   add_ppl_options(options);
+  add_error_options(options);
   add_task_options(options);
   add("backend", text()->default_value("cpu"),
       "cpu, cuda, or cpu,cuda: both run every unit and must give the same bits");
@@ -173,8 +186,9 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   const std::string model_path = options.required("model");
   const std::vector<std::string> tasks = parse_tasks(options.list("task"));
   const bool ppl = tasks.front() == task_name(kPplTask);
-  const bool generated = tasks.size() > (ppl ? 1 : 0);
-  if (ppl) options.required("data");
+  const bool error = std::ranges::find(tasks, task_name(kErrorTask)) != tasks.end();
+  const bool generated = std::ssize(tasks) > (ppl ? 1 : 0) + (error ? 1 : 0);
+  if (ppl || error) options.required("data");
   in.backends = parse_backends(options.required("backend"));
   const std::string nonfinite = options.choice("nonfinite", kNonFinite);
   in.nonfinite = nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate;
@@ -191,19 +205,27 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   }
   in.artifacts = artifact_store(options, kept_artifacts(in.out));
   in.schemes = parse_schemes(options.list("scheme"), in.artifacts, note);
-  const TaskModes modes = parse_modes(options.list("mode"), ppl, generated, options.has("context"));
+  const TaskModes modes = parse_modes(
+      options.list("mode"),
+      {.ppl = ppl, .error = error, .generated = generated, .context = options.has("context")});
   if (ppl) read_cut(options, modes.ppl);
   for (const std::string& backend : in.backends) check_backend(backend, in.schemes);
 
   in.checkpoint = model::Checkpoint::open(model_path);
   const model::ModelConfig& config = in.checkpoint->config();
   in.tokenizer = model::Tokenizer::open(model_path);
-  if (ppl) in.ppl = read_ppl_inputs(options, modes.ppl, *in.tokenizer, config);
+  Json data;
+  if (ppl || error) {
+    PplInputs text = read_ppl_inputs(options, modes.ppl, *in.tokenizer, config);
+    data = text.data;
+    if (error) in.error = read_error_inputs(options, modes.error, text);
+    if (ppl) in.ppl = std::move(text);
+  }
   for (auto& task : make_tasks(options, tasks, *in.tokenizer))
     in.tasks.push_back({std::move(task), modes.generated});
   check_shapes(in, config);
 
-  in.header = make_header(in, model_path, nonfinite);
+  in.header = make_header(in, model_path, nonfinite, data);
   in.header["seed"] = in.seed;
   in.header["sessions"] = Json::array({session(words, in)});
   return in;

@@ -10,6 +10,7 @@
 
 #include "eval/artifacts.h"
 #include "eval/backend.h"
+#include "eval/error_inputs.h"
 #include "eval/number.h"
 #include "eval/options.h"
 #include "eval/ppl_inputs.h"
@@ -36,6 +37,7 @@ struct Inputs {
   std::unique_ptr<model::Checkpoint> checkpoint;
   std::unique_ptr<model::Tokenizer> tokenizer;
   std::optional<PplInputs> ppl;
+  std::optional<ErrorInputs> error;
   std::vector<TaskInputs> tasks;
   int64_t batch = 0;  // samples that are generated together, at most
   NonFinite nonfinite = NonFinite::kRefuse;

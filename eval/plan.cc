@@ -52,29 +52,35 @@ std::vector<CacheMode> parse_names(const std::vector<std::string>& texts) {
 
 }  // namespace
 
-TaskModes parse_modes(const std::vector<std::string>& texts, bool ppl, bool generated,
-                      bool context) {
+TaskModes parse_modes(const std::vector<std::string>& texts, const AskedTasks& asked) {
   TaskModes out;
   bool with_context = false;
   for (const CacheMode mode : parse_names(texts)) {
     const bool needs_context = has_context(mode);
-    const bool for_ppl = ppl && (context || !needs_context);
+    const bool for_ppl = asked.ppl && (asked.context || !needs_context);
+    const bool for_error = asked.error && !needs_context;
+    const bool for_generated = asked.generated && mode != CacheMode::kAll;
     if (for_ppl) out.ppl.push_back(mode);
-    if (generated && mode != CacheMode::kAll) out.generated.push_back(mode);
-    if (!for_ppl && !generated)
-      throw usage_error(
-          fmt::format("--mode {}: one pass over a whole window reads nothing quantised in this "
-                      "mode; give --context N, the tokens that are read exactly before the rest "
-                      "reads the cache",
-                      model::cache_mode_name(mode)));
-    if (!ppl && mode == CacheMode::kAll)
-      throw usage_error("--mode all: of task ppl; generation goes token by token");
+    if (for_error) out.error.push_back(mode);
+    if (for_generated) out.generated.push_back(mode);
     with_context = with_context || (for_ppl && needs_context);
+    if (for_ppl || for_error || for_generated) continue;
+    if (mode == CacheMode::kAll)
+      throw usage_error("--mode all: of tasks ppl and error; generation goes token by token");
+    if (!asked.ppl)
+      throw usage_error(fmt::format("--mode {}: task error knows streamed and all",
+                                    model::cache_mode_name(mode)));
+    throw usage_error(
+        fmt::format("--mode {}: one pass over a whole window reads nothing quantised in this "
+                    "mode; give --context N, the tokens that are read exactly before the rest "
+                    "reads the cache",
+                    model::cache_mode_name(mode)));
   }
-  if (context && !with_context)
+  if (asked.context && !with_context)
     throw usage_error("--context: only modes prefill-exact and context-exact have one");
-  if (ppl && out.ppl.empty()) out.ppl.push_back(CacheMode::kStreamed);
-  if (generated && out.generated.empty()) out.generated.push_back(CacheMode::kContextExact);
+  if (asked.ppl && out.ppl.empty()) out.ppl.push_back(CacheMode::kStreamed);
+  if (asked.error && out.error.empty()) out.error.push_back(CacheMode::kStreamed);
+  if (asked.generated && out.generated.empty()) out.generated.push_back(CacheMode::kContextExact);
   return out;
 }
 

@@ -34,12 +34,13 @@ Json make_identity(const PplInputs& in, const model::Tokenizer& tokenizer,
 void add_ppl_options(po::options_description& options) {
   const auto text = [] { return po::value<std::string>()->value_name("X"); };
   auto add = options.add_options();
-  add("data", text(), "ppl: text file, UTF-8");
+  add("data", text(), "ppl, error: text file, UTF-8");
   add("format", text()->default_value("text"), kTextFormatsHelp);
   add("protocol", text()->default_value("gptq"),
       "ppl: gptq: every position is scored; llama.cpp: a BOS in front of every window, second "
       "halves");
-  add("length", text(), "ppl: tokens in a window, L (default: 2048; llama.cpp's protocol: 512)");
+  add("length", text(),
+      "ppl, error: tokens in a window, L (default: 2048; llama.cpp's protocol: 512)");
   add("context", text(),
       "ppl: tokens of each window that prefill-exact and context-exact read exactly");
   add("windows", text()->default_value("all"), "ppl: number of windows, from the start");

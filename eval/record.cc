@@ -25,9 +25,11 @@ Record parse_record(const Json& json) {
     record = parse_window_record(json);
   } else if (schema == kSampleSchema) {
     record = parse_sample_record(json);
+  } else if (schema == kErrorSchema) {
+    record = parse_error_record(json);
   } else {
-    throw std::runtime_error(fmt::format("schema is {}, this program knows {} and {}", schema,
-                                         kWindowSchema, kSampleSchema));
+    throw std::runtime_error(fmt::format("schema is {}, this program knows {}, {} and {}", schema,
+                                         kWindowSchema, kSampleSchema, kErrorSchema));
   }
   if (json.at("key") != unit_of(record).key.str())
     throw std::runtime_error("key and fields differ");

@@ -3,12 +3,13 @@
 
 #include <variant>
 
+#include "eval/error_record.h"
 #include "eval/sample_record.h"
 #include "eval/window_record.h"
 
 namespace kvx::eval {
 
-using Record = std::variant<WindowRecord, SampleRecord>;
+using Record = std::variant<WindowRecord, SampleRecord, ErrorRecord>;
 
 const UnitRecord& unit_of(const Record& record);
 UnitRecord& unit_of(Record& record);

@@ -230,6 +230,11 @@ void RunFolder::add(std::vector<SampleRecord> records) {
   for (SampleRecord& record : records) records_.insert_or_assign(record.key, std::move(record));
 }
 
+void RunFolder::add(ErrorRecord record) {
+  append(line_of(record));
+  records_.insert_or_assign(record.key, std::move(record));
+}
+
 void RunFolder::add_run(const UnitRecord& again) {
   Record record = records_.at(again.key);
   UnitRecord& unit = unit_of(record);

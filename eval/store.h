@@ -47,6 +47,7 @@ class RunFolder {
   const UnitRecord* find(const UnitKey& key) const;
   const WindowRecord* find_window(const UnitKey& key) const { return find_as<WindowRecord>(key); }
   const SampleRecord* find_sample(const UnitKey& key) const { return find_as<SampleRecord>(key); }
+  const ErrorRecord* find_error(const UnitKey& key) const { return find_as<ErrorRecord>(key); }
   size_t size() const { return records_.size(); }
 
   // Adds a finished window; names and hashes its side file. Throws a not-saved Error and leaves the
@@ -54,6 +55,8 @@ class RunFolder {
   void add(WindowRecord record, const PositionScores& scores);
   // Adds finished samples, all of them on disk when it returns. Throws as above.
   void add(std::vector<SampleRecord> records);
+  // Adds a finished unit of task `error`. Throws as above.
+  void add(ErrorRecord record);
 
   // Adds the backend that gave a finished unit the same values again: its line is written again,
   // with one backend more, and the last line of a unit holds. Throws as `add` does.

@@ -19,7 +19,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-constexpr std::array<std::string_view, 4> kTasks{"ppl", "needle", "arith", "gsm8k"};
+constexpr std::array<std::string_view, 5> kTasks{"ppl", "error", "needle", "arith", "gsm8k"};
 
 template <class T>
 std::vector<T> integers(const Options& options, const std::string& name) {

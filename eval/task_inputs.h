@@ -11,7 +11,7 @@
 
 namespace kvx::eval {
 
-// Names, each once, `ppl` first; none asked for: ppl. Throws a usage Error.
+// Names, each once, `ppl` first, then `error`; none asked for: ppl. Throws a usage Error.
 std::vector<std::string> parse_tasks(const std::vector<std::string>& texts);
 
 void add_task_options(boost::program_options::options_description& options);

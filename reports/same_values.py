@@ -18,6 +18,8 @@ def load(folder):
 def comparable(record, folder):
     for name in ("timing", "backends", "equal"):
         record.pop(name, None)
+    if "positions" not in record:
+        return record
     side = folder / record["positions"]["file"]
     record["scores"] = record["positions"]["sha256"]
     if record["schema"] != "kvx-result/1":

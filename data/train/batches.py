@@ -12,6 +12,8 @@ from needle import NeedleMaker
 from problems import ProblemMaker
 
 PAD = 0  # <unk>, which byte fallback never produces: no target
+TOKEN_BITS = 12  # of an entry of a batch; what kind of target the token is stands above
+PLAIN, VALUE, ANSWER = 0, 1, 2  # prose and questions, values of needles and pass keys, answers of word problems
 SHORTEST = 64  # tokens of a document; a row's rest below that is padding
 
 
@@ -45,33 +47,36 @@ class Documents:
         self.problems = ProblemMaker(task, vocabulary, held_out=False)
 
     def draw(self, rng, room):
-        """One document of SHORTEST to `room` tokens, BOS included; now and then None: it came out too long."""
+        """One document of `room` tokens at most, BOS included; now and then None: it came out too long."""
         if rng.random() < 0.7:
             tokens = int(SHORTEST * (room / SHORTEST) ** rng.random())  # log-uniform
         else:
             tokens = rng.randint(SHORTEST, room)
         kind = rng.random()
-        if kind < 0.55:
-            ids = self.needles.training(rng, tokens - 1).ids
-        elif kind < 0.60:
-            ids = self.needles.passkey(rng, tokens - 1).ids
+        if kind < 0.40:
+            entries = self.arithmetic(rng, min(tokens, 1200) - 1)
         else:
-            ids = self.arithmetic(rng, min(tokens, 1200) - 1)
-        return [tokenizer.BOS, *ids] if 0 < len(ids) < room else None
+            make = self.needles.passkey if kind < 0.43 else self.needles.training
+            document = make(rng, tokens - 1)
+            entries = np.array(document.ids, dtype=np.int16)
+            for begin, end in document.spans:
+                entries[begin:end] |= VALUE << TOKEN_BITS
+        return [tokenizer.BOS, *entries] if 0 < len(entries) < room else None
 
     def arithmetic(self, rng, tokens):
         """1 to 16 problems that fit."""
-        ids = []
+        entries = []
         for _ in range(rng.randint(1, 16)):
-            shot = self.tokenizer.encode(self.problems.shot(rng))
-            if len(ids) + len(shot) > tokens:
+            question, answer = map(self.tokenizer.encode, self.problems.parts(rng))
+            if len(entries) + len(question) + len(answer) > tokens:
                 break
-            ids += shot
-        return ids
+            entries += question
+            entries += [token | ANSWER << TOKEN_BITS for token in answer]
+        return entries
 
     def row(self, rng, width):
         """Whole documents in `width` + 1 tokens: a row starts at a document's start and none is cut."""
-        row = np.full(width + 1, PAD, dtype=np.int64)
+        row = np.full(width + 1, PAD, dtype=np.int16)
         used = 0
         while width + 1 - used >= SHORTEST:
             document = self.draw(rng, width + 1 - used)
@@ -83,7 +88,7 @@ class Documents:
 
 
 class Batches(torch.utils.data.Dataset):
-    """Item `step`: one int64 tensor [rows, width + 1] per group.
+    """Item `step`: one int16 tensor [rows, width + 1] per group, of tokens and their kinds (TOKEN_BITS).
 
     `groups`: (kind, rows, width), kind "prose" or "documents". Prose windows are visited once per
     epoch, in an order and from an offset of the epoch's own.
@@ -120,4 +125,4 @@ class Batches(torch.utils.data.Dataset):
             self.epochs[epoch, width] = rng.integers(width), rng.permutation(count)
         offset, order = self.epochs[epoch, width]
         begin = offset + order[place] * width
-        return self.prose[begin : begin + width + 1].astype(np.int64)
+        return self.prose[begin : begin + width + 1].astype(np.int16)

@@ -11,6 +11,7 @@ import tokenizer
 from model import Config, Llama
 
 EOS = 2
+HISTORY = "training.json"
 
 
 def hf_config(config):
@@ -57,13 +58,19 @@ def write_json(path, value):
         file.write("\n")
 
 
-def save(model, tokenizer_folder, out):
-    """Weights are rounded to bfloat16, nearest even."""
+def read_history(folder):
+    with open(os.path.join(folder, HISTORY), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def save(model, tokenizer_folder, out, history=()):
+    """Weights are rounded to bfloat16, nearest even. `history`: a record of each call of train.py."""
     os.makedirs(out, exist_ok=True)
     state = {name: t.detach().to("cpu", torch.bfloat16).contiguous() for name, t in model.state_dict().items()}
     save_file(state, os.path.join(out, "model.safetensors"), metadata={"format": "pt"})
     write_json(os.path.join(out, "config.json"), hf_config(model.config))
     write_json(os.path.join(out, "tokenizer_config.json"), TOKENIZER_CONFIG)
+    write_json(os.path.join(out, HISTORY), list(history))
     source = os.path.join(tokenizer_folder, "tokenizer.model")
     if os.path.abspath(tokenizer_folder) != os.path.abspath(out):
         shutil.copy(source, out)

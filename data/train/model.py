@@ -50,6 +50,12 @@ def rotate(x, cos, sin):
     return (x.float() * cos + turned * sin).to(x.dtype)
 
 
+def joined(x, *projections):
+    """What each projection gives, by one matrix product: x and its gradient are read once."""
+    weights = [projection.weight for projection in projections]
+    return F.linear(x, torch.cat(weights)).split([len(weight) for weight in weights], dim=-1)
+
+
 class Attention(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -64,7 +70,8 @@ class Attention(nn.Module):
         """x: [tokens, hidden]; `groups`: (rows, length) of sequences that follow each other in x.
         `coder` stands between K, V ([rows, kv heads, length, head dim], K rotated) and their readers."""
         sizes = [rows * length for rows, length in groups]
-        parts = (projection(x).split(sizes) for projection in (self.q_proj, self.k_proj, self.v_proj))
+        projected = joined(x, self.q_proj, self.k_proj, self.v_proj)
+        parts = (part.split(sizes) for part in projected)
         out = []
         for (rows, length), q, k, v in zip(groups, *parts):
             cos, sin = (table[:length] for table in tables)
@@ -80,7 +87,7 @@ class Attention(nn.Module):
 
     def heads(self, x, rows, length):
         """[rows * length, heads * head_dim] as [rows, heads, length, head_dim]"""
-        return x.view(rows, length, -1, self.config.head_dim).transpose(1, 2)
+        return x.unflatten(0, (rows, length)).unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
 
 
 class Mlp(nn.Module):
@@ -91,7 +98,8 @@ class Mlp(nn.Module):
         self.down_proj = nn.Linear(config.inner, config.hidden, bias=False)
 
     def forward(self, x):
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = joined(x, self.gate_proj, self.up_proj)
+        return self.down_proj(F.silu(gate) * up)
 
 
 class Layer(nn.Module):
@@ -134,12 +142,3 @@ class Llama(nn.Module):
     def logits(self, ids, groups, tables, coder=None):
         """ids: [tokens]; returns [tokens, vocab]"""
         return F.linear(self.hidden(ids, groups, tables, coder), self.model.embed_tokens.weight)
-
-    def loss(self, ids, targets, groups, tables, pad):
-        """Sum of the cross-entropies, and number, of the targets that are not `pad`, by group; both [groups]"""
-        logits = self.logits(ids, groups, tables).float()
-        nll = F.cross_entropy(logits, targets, ignore_index=pad, reduction="none")
-        sizes = [rows * length for rows, length in groups]
-        sums = [part.sum() for part in nll.split(sizes)]
-        marks = [part.sum() for part in (targets != pad).split(sizes)]
-        return torch.stack(sums), torch.stack(marks)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
+HEADER_TOKENS = 30  # about
+KEY_TOKENS = 75  # a needle with its share of questions and answers, about
 PASSKEY_TASK = (
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. "
     "I will quiz you about the important information there."
@@ -105,27 +107,36 @@ class NeedleMaker:
         return str(rng.randint(1000000, 9999999))
 
     def training(self, rng, tokens):
-        """One or several needles and, for a dense signal, as many questions as the length allows."""
-        room = max(1, min(8, (tokens - 60) // 110))
-        questions = rng.randint(1, room)
-        one = rng.random() < 0.5
-        if one:
-            keys = self.words.keys(rng, rng.choice([1, 2, 4, 8, 8][: 1 + room // 2]))
+        """Several needles, and questions for all of them: the values asked for are what teaches retrieval.
+        A short document is little but needles and questions."""
+        most = (tokens - HEADER_TOKENS) // KEY_TOKENS
+        kind = rng.random()
+        if kind < 0.5 or most < 2:  # a value of a key
+            one = True
+            keys = self.words.keys(rng, max(1, min(most, rng.choice([1, 2, 4, 8, 8, 16]))))
             pairs = [(key, self.value(rng)) for key in keys]
-            asked = [[key] for key in rng.sample(keys, min(questions, len(keys)))]
-        elif rng.random() < 0.5 or room < 4:  # several values of a key
-            keys = self.words.keys(rng, 1 if room < 4 else rng.randint(1, 3))
-            counts = [2 if room < 2 else rng.randint(2, 4) for _ in keys]
-            pairs = [(key, self.value(rng)) for key, count in zip(keys, counts) for _ in range(count)]
-            asked = [[key] for key in rng.sample(keys, min(questions, len(keys)))]
+            asked = [[key] for key in rng.sample(keys, len(keys))]
+        elif kind < 0.75:  # several values of a key
+            one = False
+            keys = self.words.keys(rng, max(1, min(most // 2, rng.choice([1, 1, 2, 4]))))
+            pairs = [(key, self.value(rng)) for key in keys for _ in range(rng.randint(2, min(4, most)))]
+            asked = [[key] for key in rng.sample(keys, len(keys))]
         else:  # several keys asked at once
-            keys = self.words.keys(rng, rng.randint(2, 8))
+            one = False
+            keys = self.words.keys(rng, min(most, rng.choice([2, 4, 4, 8, 16])))
             pairs = [(key, self.value(rng)) for key in keys]
-            asked = [
-                rng.sample(keys, rng.randint(2, min(4, len(keys)))) for _ in range(1 + questions // 4)
-            ]
+            asked = self.parted(rng, rng.sample(keys, len(keys)))
         rng.shuffle(pairs)
         return self.build(rng, tokens, pairs, asked, one)
+
+    def parted(self, rng, keys):
+        """`keys` as lists of 2 to 4; a last one left over joins none."""
+        parts = []
+        while len(keys) > 1:
+            size = rng.randint(2, 4)
+            parts.append(keys[:size])
+            keys = keys[size:]
+        return parts
 
     def passkey(self, rng, tokens):
         """LongLoRA's passkey_retrivial.py: a filler of n characters is cut at p, both pieces from its start."""

@@ -52,8 +52,13 @@ class ProblemMaker:
         answer = "\n".join([*steps, f"#### {fields[template['answer']]}"])
         return template["question"].format(**fields), answer
 
+    def parts(self, rng):
+        """(the question up to "Answer:", the answer with its leading blank and the blank line behind it)"""
+        question, answer = self.problem(rng)
+        return f"Question: {question}\nAnswer:", f" {answer}\n\n"
+
     def shot(self, rng):
-        return "Question: {}\nAnswer: {}\n\n".format(*self.problem(rng))
+        return "".join(self.parts(rng))
 
     def prompt(self, rng, shots):
         """(prompt up to "Answer:", the answer with its leading blank)"""

@@ -1,18 +1,25 @@
-"""Trains the model for a given time and exports it: train.py --data PREPARED --tokenizer FOLDER --out FOLDER --seconds N
+"""Trains the model for a given time and exports it.
 
-The learning rate follows the clock: a warm-up, then a cosine over the schedule's share [--begin, --end] that this call
-covers, so that a long training may be done in several calls (--init continues from an exported folder).
+    train.py --data PREPARED --tokenizer FOLDER --out FOLDER --seconds N
+
+The learning rate follows the clock: a warm-up, then a cosine over the share of the schedule that this call covers, so
+that a long training may be done in several calls: --init continues from a folder that an earlier call wrote, where its
+training.json says that call ended. Optimiser state does not travel: with momenta of 0.95 it forgets in 20 steps.
 """
 
 import argparse
 import math
+import os
 import time
 
 import torch
 
+import attention
 import batches
 import export
 from model import Config, Llama, rotary_tables
+from muon import Muon
+from step import Step
 
 
 def arguments():
@@ -22,13 +29,11 @@ def arguments():
     parser.add_argument("--out", required=True)
     parser.add_argument("--seconds", type=float, required=True, help="of steps, compilation apart")
     parser.add_argument("--init", help="exported folder to continue from")
-    parser.add_argument("--begin", type=float, default=0.0, help="share of the schedule already done")
-    parser.add_argument("--end", type=float, default=1.0)
-    parser.add_argument("--first-step", type=int, default=0, help="data of earlier calls is not seen again")
+    parser.add_argument("--end", type=float, default=1.0, help="share of the schedule done after this call")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--groups",
-        default="prose:28:2048,documents:32:1024,documents:10:4096",
+        default="prose:32:2048,documents:28:1024,documents:9:4096",
         help="rows of a batch, KIND:ROWS:LENGTH",
     )
     parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
@@ -37,8 +42,14 @@ def arguments():
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--inner", type=int, default=832)
-    parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--value-weight", type=float, default=4.0, help="of a token of a needle's value")
+    parser.add_argument("--answer-weight", type=float, default=2.0, help="of a token of a word problem's answer")
+    parser.add_argument("--workers", type=int, default=max(1, min(12, (os.cpu_count() or 2) - 3)))
+    parser.add_argument("--attention", choices=["auto", "flash", "cudnn"], default="auto")
+    parser.add_argument("--tell", type=int, default=100, help="steps between two lines of the log")
+    parser.add_argument("--profile", action="store_true", help="first print which kernels take longest")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--no-graph", action="store_true", help="launch kernels one by one")
     return parser.parse_args()
 
 
@@ -49,31 +60,22 @@ def parse_groups(text):
 
 def optimizers(model, options):
     """Matrices of the layers by Muon (or AdamW), the embedding and the norms by AdamW."""
-    adam = {"lr": 4e-3, "betas": (0.9, 0.95), "eps": 1e-8, "fused": torch.cuda.is_available()}
+    fused = {"fused": True, "capturable": torch.cuda.is_available()}
+    adam = {"lr": 4e-3, "betas": (0.9, 0.95), "eps": 1e-8, **fused}
     layers = [p for p in model.model.layers.parameters() if p.dim() == 2]
     embedding = [model.model.embed_tokens.weight]
     norms = [p for p in model.parameters() if p.dim() == 1]
-    decay = options.decay
-    if options.optimizer == "adamw":
-        adam["lr"] = options.rate or adam["lr"]
-        groups = [{"params": layers + embedding, "weight_decay": decay}]
-        found = []
+    decayed, found = embedding, []
+    if options.optimizer == "muon":
+        found.append(Muon(layers, options.rate or 5e-3, weight_decay=options.decay))
     else:
-        groups = [{"params": embedding, "weight_decay": decay}]
-        found = [
-            torch.optim.Muon(
-                layers,
-                lr=options.rate or 5e-3,
-                weight_decay=decay,
-                momentum=0.95,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        ]
-    found.append(torch.optim.AdamW([*groups, {"params": norms, "weight_decay": 0.0}], **adam))
-    for optimizer in found:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return found
+        adam["lr"] = options.rate or adam["lr"]
+        decayed = layers + embedding
+    groups = [
+        {"params": decayed, "weight_decay": options.decay},
+        {"params": norms, "weight_decay": 0.0},
+    ]
+    return [*found, torch.optim.AdamW(groups, **adam)]
 
 
 def rate_at(share, done, options):
@@ -82,13 +84,30 @@ def rate_at(share, done, options):
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
+def profiled(step, batches_of, count=3):
+    """Prints the kernels that take longest over `count` steps of rate 0."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        for _ in range(count):
+            step.run(next(batches_of), 0.0)
+        torch.cuda.synchronize()
+    rows = sorted(profiler.key_averages(), key=lambda row: -row.self_device_time_total)
+    total = sum(row.self_device_time_total for row in rows)
+    print(f"{total / count / 1000:.2f} ms of kernels a step, {sum(r.count for r in rows) // count} kernels")
+    for row in rows[:20]:
+        milliseconds = row.self_device_time_total / count / 1000
+        print(f"{milliseconds:8.2f} ms {row.count // count:5d} x {row.key[:100]}", flush=True)
+    step.report()
+
+
 def main():
     options = arguments()
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    history = []  # a record of each call
     if options.init:
         model = export.load(options.init, device)
+        history = export.read_history(options.init)
     else:
         config = Config(layers=options.layers, hidden=options.hidden, inner=options.inner)
         model = Llama(config).to(device)
@@ -97,47 +116,63 @@ def main():
     groups = parse_groups(options.groups)
     shapes = [(rows, width) for _, rows, width in groups]
     tables = rotary_tables(model.config, max(width for _, width in shapes), device)
-    found = optimizers(model, options)
-    data = batches.Batches(
-        options.data, options.tokenizer, groups, options.seed, options.first_step, 1_000_000
-    )
+    if device == "cuda":
+        attention.choose(options.attention, shapes, model.config)
+    weights = (1.0, options.value_weight, options.answer_weight)
+    compiled = not options.no_compile
+    step = Step(model, optimizers(model, options), shapes, tables, weights, compiled, not options.no_graph)
+    first = sum(call["steps"] for call in history)  # data of earlier calls is not seen again
+    begin = history[-1]["end"] if history else 0.0
+    data = batches.Batches(options.data, options.tokenizer, groups, options.seed, first, 1_000_000)
+    start = time.perf_counter()
+    step.prepare(data[0])
+    print(f"compiled in {time.perf_counter() - start:.0f} s", flush=True)
     loader = torch.utils.data.DataLoader(
-        data, batch_size=None, num_workers=options.workers, prefetch_factor=4 if options.workers else None
+        data,
+        batch_size=None,
+        num_workers=options.workers,
+        prefetch_factor=8 if options.workers else None,
+        pin_memory=device == "cuda",
     )
-    loss_of = model.loss if options.no_compile else torch.compile(model.loss, fullgraph=True)
+    batches_of = iter(loader)
+    if options.profile and device == "cuda":
+        profiled(step, batches_of)
 
-    start, elapsed, counted, sums = None, 0.0, 0, 0
-    for step, rows in enumerate(loader):
-        if step == 3:  # compiled by now
-            start = time.perf_counter()
-        elapsed = time.perf_counter() - start if start else 0.0
-        if elapsed >= options.seconds:
-            break
-        share = options.begin + (options.end - options.begin) * elapsed / options.seconds
-        factor = rate_at(share, step, options)
-        ids = torch.cat([part[:, :-1].flatten() for part in rows]).to(device, non_blocking=True)
-        targets = torch.cat([part[:, 1:].flatten() for part in rows]).to(device, non_blocking=True)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-            nll, marks = loss_of(ids, targets, shapes, tables, batches.PAD)
-        (nll.sum() / marks.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in found:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        sums = sums + torch.stack([nll.detach(), marks])
-        counted += ids.numel()
-        if step % 100 == 99:
-            means = [round(mean, 4) for mean in (sums[0] / sums[1]).tolist()]
+    tokens = sum(rows * width for rows, width in shapes)
+    done, loading = 0, 0.0
+    start = told = time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < options.seconds:
+        share = begin + (options.end - begin) * elapsed / options.seconds
+        factor = rate_at(share, done, options)
+        asked = time.perf_counter()
+        rows = next(batches_of)
+        loading += time.perf_counter() - asked
+        step.run(rows, factor)
+        done += 1
+        if done % options.tell == 0:
+            means, milliseconds = step.report()
+            now = time.perf_counter()
+            took = now - told
             print(
-                f"step {options.first_step + step + 1}  {elapsed:.0f} s  rate x{factor:.3f}  loss {means}  "
-                f"{counted / max(1e-9, time.perf_counter() - start) / 1e6:.2f} M tokens/s",
+                f"step {first + done}  {now - start:.0f} s  rate x{factor:.3f}  "
+                f"loss {' '.join(f'{mean:.4f}' for mean in means)}  "
+                f"{tokens * options.tell / took / 1e6:.2f} M tokens/s  gpu {milliseconds:.1f} ms a step  "
+                f"waits: loader {loading / took:.0%} gpu {step.waited / took:.0%}",
                 flush=True,
             )
-            sums = 0
-    export.save(model, options.tokenizer, options.out)
-    print(f"{options.out}: {step} steps, {counted / 1e6:.0f} M tokens, {elapsed:.0f} s", flush=True)
+            told, loading, step.waited = now, 0.0, 0.0
+    record = {
+        "steps": done,
+        "tokens": done * tokens,
+        "seconds": round(elapsed),
+        "end": options.end,
+        "groups": options.groups,
+        "seed": options.seed,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+    }
+    export.save(model, options.tokenizer, options.out, [*history, record])
+    print(f"{options.out}: {done} steps, {done * tokens / 1e6:.0f} M tokens, {elapsed:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 HERE = os.path.dirname(os.path.abspath(__file__))
 TASKS = os.path.join(HERE, "..", "tasks")
 
-ONSETS = "b br c cl d dr f fl g gr h j k l m n p pl qu r s sh st t tr v w z".split()
+ONSETS = "b br c ch cl d dr f fl g gr h j k kn l m n p pl qu r s sh sp st sw t th tr v w x y z".split()
 VOWELS = "a e i o u ai ea oo".split()
 CODAS = "b ck d g l m n nd r rn s st t x".split()
 
@@ -65,4 +65,4 @@ def evaluation_words(tasks=TASKS):
 def training_words():
     words = read_json(os.path.join(HERE, "words.json"))
     lists = (words[name] for name in ("key_adjectives", "key_nouns", "names", "nouns"))
-    return Words(*lists, invented=0.25, forbidden=evaluation_words().all())
+    return Words(*lists, invented=0.35, forbidden=evaluation_words().all())

@@ -176,6 +176,10 @@ Section make_section(Model model) {
   return section;
 }
 
+std::string table_text(const Section& section, const Table& table) {
+  return fmt::format("{}\n\n{}", title_of(table), grid_text(details(table, section.numbers)));
+}
+
 std::string scheme_page_name(const std::vector<Section>& sections, size_t section,
                              const std::string& label) {
   std::string name = section == 0 ? "scheme-" : fmt::format("scheme-m{}-", section + 1);

@@ -20,6 +20,9 @@ struct Section {
 };
 Section make_section(Model model);
 
+// Title and rows of a table of the section, for the terminal.
+std::string table_text(const Section& section, const Table& table);
+
 // "scheme-kivi-k2v2.html"; of the second model and later ones with its number.
 std::string scheme_page_name(const std::vector<Section>& sections, size_t section,
                              const std::string& label);

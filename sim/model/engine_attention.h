@@ -1,4 +1,5 @@
-// Attention of one layer over what a cache lets each query read. Private to the engine.
+// Attention of one layer over what a cache lets each query read: the engine's, and that of task
+// `error` (eval/error.md).
 #pragma once
 
 #include <cstdint>

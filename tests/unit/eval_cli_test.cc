@@ -330,7 +330,7 @@ TEST(Plan, ModesByCommaOrRepeated) {
   using model::CacheMode;
   using Modes = std::vector<CacheMode>;
   const auto ppl = [](const Words& texts, bool context) {
-    return eval::parse_modes(texts, true, false, context).ppl;
+    return eval::parse_modes(texts, {.ppl = true, .context = context}).ppl;
   };
   EXPECT_EQ(ppl({}, false), (Modes{CacheMode::kStreamed}));
   EXPECT_EQ(ppl({"all,streamed", "all"}, false), (Modes{CacheMode::kAll, CacheMode::kStreamed}));
@@ -344,7 +344,9 @@ TEST(Plan, ModesByCommaOrRepeated) {
 TEST(Plan, EveryTaskTakesTheModesItKnows) {
   using model::CacheMode;
   using Modes = std::vector<CacheMode>;
-  const auto both = [](const Words& texts) { return eval::parse_modes(texts, true, true, false); };
+  const auto both = [](const Words& texts) {
+    return eval::parse_modes(texts, {.ppl = true, .generated = true});
+  };
   EXPECT_EQ(both({}).ppl, (Modes{CacheMode::kStreamed}));
   EXPECT_EQ(both({}).generated, (Modes{CacheMode::kContextExact}));
   EXPECT_EQ(both({"all"}).ppl, (Modes{CacheMode::kAll}));
@@ -352,7 +354,15 @@ TEST(Plan, EveryTaskTakesTheModesItKnows) {
   EXPECT_EQ(both({"prefill-exact"}).ppl, (Modes{CacheMode::kStreamed}));
   EXPECT_EQ(both({"prefill-exact"}).generated, (Modes{CacheMode::kPrefillExact}));
   EXPECT_EQ(both({"streamed"}).ppl, both({"streamed"}).generated);
-  EXPECT_THROW(eval::parse_modes({"all"}, false, true, false), Error);
+  EXPECT_THROW(eval::parse_modes({"all"}, {.generated = true}), Error);
+  const auto error = [](const Words& texts, bool generated) {
+    return eval::parse_modes(texts, {.error = true, .generated = generated}).error;
+  };
+  EXPECT_EQ(error({}, false), (Modes{CacheMode::kStreamed}));
+  EXPECT_EQ(error({"all,streamed"}, false), (Modes{CacheMode::kAll, CacheMode::kStreamed}));
+  EXPECT_EQ(error({"all"}, true), (Modes{CacheMode::kAll}));
+  EXPECT_EQ(error({"context-exact"}, true), (Modes{CacheMode::kStreamed}));
+  EXPECT_THROW(error({"context-exact"}, false), Error);
 }
 
 TEST(ProgressLine, ShowsShareAndTimeLeft) {
