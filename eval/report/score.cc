@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "eval/report/cells.h"
 #include "eval/report/pairs.h"
 
 namespace kvx::report {
@@ -67,42 +68,6 @@ void score_windows(const Series& series, const Series* base, uint64_t seed, Row&
     row.interval = {base_value + row.delta_interval->low, base_value + row.delta_interval->high};
 }
 
-// What of a sample's cell is judged by itself: where a needle stands. Other tasks are one cell.
-std::vector<std::pair<std::string, std::string>> place_of(const Unit& unit) {
-  const auto& cell = std::get<SampleScores>(unit.scores).cell;
-  const auto has = [&](const char* name) {
-    return std::any_of(cell.begin(), cell.end(),
-                       [&](const auto& one) { return one.first == name; });
-  };
-  return has("length") && has("depth") ? cell : std::vector<std::pair<std::string, std::string>>{};
-}
-
-// The series without the samples of cells that do not count.
-Series kept_samples(const Series& series, const std::vector<Cell>& cells) {
-  Series kept{series.scheme, {}};
-  for (const auto& [name, unit] : series.units) {
-    const auto place = place_of(*unit);
-    const auto cell = std::find_if(cells.begin(), cells.end(),
-                                   [&](const Cell& one) { return one.place == place; });
-    if (cell == cells.end() || cell->kept) kept.units.emplace(name, unit);
-  }
-  return kept;
-}
-
-std::vector<std::optional<double>> cell_scores(const Series& series,
-                                               const std::vector<Cell>& cells) {
-  std::vector<std::vector<double>> scores(cells.size());
-  for (const auto& [name, unit] : series.units) {
-    const auto place = place_of(*unit);
-    for (size_t i = 0; i < cells.size(); ++i)
-      if (place == cells[i].place) scores[i].push_back(sample_score(*unit));
-  }
-  std::vector<std::optional<double>> means(cells.size());
-  for (size_t i = 0; i < cells.size(); ++i)
-    if (!scores[i].empty()) means[i] = mean(scores[i]);
-  return means;
-}
-
 void score_samples(const Series& series, const Series* base, const Table& table, uint64_t seed,
                    Row& row) {
   row.cells = cell_scores(series, table.cells);
@@ -151,18 +116,6 @@ void score_errors(const Series& series, uint64_t seed, Row& row) {
     for (double& error : layer) error /= static_cast<double>(out.size());
   row.value = mean(out);
   row.interval = bootstrap(out, seed);
-}
-
-std::vector<Cell> cells_of(const std::vector<Series>& all) {
-  std::vector<Cell> cells;
-  for (const Series& series : all)
-    for (const auto& [name, unit] : series.units) {
-      const auto place = place_of(*unit);
-      if (std::none_of(cells.begin(), cells.end(),
-                       [&](const Cell& cell) { return cell.place == place; }))
-        cells.push_back({place, 0, true});
-    }
-  return cells;
 }
 
 // Every unit that a scheme has here.
@@ -249,16 +202,7 @@ Table score(const Model& model, const Task& task, const std::string& mode, uint6
   const Series* base = is_base(all.front().scheme) ? &all.front() : nullptr;
   const Series whole = base != nullptr ? *base : union_of(all);
   table.units = static_cast<int64_t>(whole.units.size());
-  if (table.kind == Kind::kSamples) {
-    table.cells = cells_of(all);
-    if (base != nullptr) {
-      const auto scores = cell_scores(*base, table.cells);
-      for (size_t i = 0; i < scores.size(); ++i) {
-        table.cells[i].base = scores[i].value_or(0);
-        table.cells[i].kept = table.cells[i].base >= kCeiling;
-      }
-    }
-  }
+  if (table.kind == Kind::kSamples) table.cells = cells_of(all, base);
   for (const Series& series : all) {
     Row row = count_row(model, series, whole);
     if (table.kind == Kind::kWindows) score_windows(series, base, seed, row);

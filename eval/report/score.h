@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/report/cells.h"
 #include "eval/report/merge.h"
 #include "eval/stats.h"
 
@@ -16,17 +17,7 @@ namespace kvx::report {
 
 using eval::Interval;
 
-// A cell of a task answered by generation (a needle's kind, length and depth; else the whole task)
-// counts only where the base, in the same cache mode, has at least this mean score.
-inline constexpr double kCeiling = 0.5;
-
 enum class Kind { kWindows, kSamples, kErrors };
-
-struct Cell {
-  std::vector<std::pair<std::string, std::string>> place;  // {"kind", "multikey4"}, ...
-  double base = 0;                                         // its mean score
-  bool kept = true;                                        // the base reaches kCeiling
-};
 
 // Mean score of one way of reading the outputs, over the kept cells.
 struct ReadingScore {

@@ -39,7 +39,9 @@ std::string task_title(const Table& table) {
 
 std::string protocol_text(const Model& model, const Table& table) {
   std::string text = fmt::format("{} {}", eval::thousands(table.units),
-                                 table.kind == Kind::kSamples ? "samples" : "windows");
+                                 table.kind == Kind::kSamples ? "samples"
+                                 : table.units == 1           ? "window"
+                                                              : "windows");
   for (const auto& [name, value] : task_of(model, table).identity.items())
     if (name != "task" && !name.ends_with("sha256") && !value.is_null() && !value.is_structured())
       text += fmt::format("; {} {}", name, field_text(value));

@@ -138,7 +138,7 @@ TEST(Load, RefusesWhatIsNoLineOfARun) {
       {"values", [](Json& line) { line["values"] = 1.5; }},
       {"values", [](Json& line) { line["values"] = int64_t{1} << 60; }},
       {"same_top", [](Json& line) { line["same_top"] = 64; }},
-      {"seconds", [](Json& line) { line["timing"]["seconds"] = 0; }},
+      {"seconds", [](Json& line) { line["backends"][0]["timing"]["seconds"] = 0; }},
       {"backends", [](Json& line) { line["backends"] = Json::array(); }},
       {"task", [](Json& line) { line["task"] = "other@1"; }},
       {"task", [](Json& line) { line["task"] = "ppl@2"; }},
@@ -234,16 +234,20 @@ TEST(Score, CountsCellsThatTheBaseCanDo) {
 TEST(Score, ATaskThatTheBaseFailsIsShownButDoesNotCount) {
   test::TempDir folder;
   std::vector<Json> lines;
+  // Right are 3 of 8, all of them with an even number of steps: cells of other tasks than needle
+  // are not judged by themselves.
   for (int i = 0; i < 8; ++i)
     for (const char* scheme : {"fp@1:f32", "int@1:k2v2"})
-      lines.push_back(sample_line("gsm8k@1", scheme, std::to_string(i), {{"shots", "8"}},
-                                  {i == 0 ? 1. : 0., i < 2 ? 1. : 0.}));
+      lines.push_back(sample_line("gsm8k@1", scheme, std::to_string(i),
+                                  {{"steps", std::to_string(i % 2)}},
+                                  {i % 2 == 0 && i < 6 ? 1. : 0., i < 2 ? 1. : 0.}));
   const Model model =
       load_one(write_run(folder / "run", run_header({"int@1:k2v2"}, {"gsm8k"}), lines));
   const Table table = score_all(model).front();
+  EXPECT_EQ(table.cells.size(), 1u);
   EXPECT_FALSE(table.kept());
   const Row& row = row_of(table, "int:k2v2");
-  EXPECT_EQ(row.value, 0.125);
+  EXPECT_EQ(row.value, 0.375);
   ASSERT_EQ(row.readings.size(), 2u);
   EXPECT_EQ(row.readings[1].filter, "flexible");
   EXPECT_EQ(row.readings[1].value, 0.25);
