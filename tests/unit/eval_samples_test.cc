@@ -78,7 +78,7 @@ TEST_F(Samples, OneLineForEverySampleModeAndScheme) {
             << sample << scheme;
   // Every field is documented, and every documented field is there.
   const std::string page = test::read_file(KVX_SCHEMA_PAGE);
-  const size_t begin = page.find("schema `kvx-sample/1`"), end = page.find("schema `kvx-run/2`");
+  const size_t begin = page.find("schema `kvx-sample/1`"), end = page.find("\n## ", begin);
   ASSERT_LT(begin, end);
   const std::string section = page.substr(begin, end - begin);
   const auto& unit = units.at("needle@1/context-exact/single-640-50-0/int@1:k4v4");
@@ -217,12 +217,12 @@ TEST_F(Samples, WrongCommandLines) {
     EXPECT_FALSE(fs::exists(temp_ / "run"));
   };
   refused({"--task", "needel"},
-          "--task 'needel': must be one of ppl, needle, arith, gsm8k; did "
+          "--task 'needel': must be one of ppl, error, needle, arith, gsm8k; did "
           "you mean 'needle'?");
   refused({"--task", "needle,"}, "--task '': must be one of ");
   refused({"--haystack", ""}, "--haystack: needed, a text file");
   refused({"--task", "gsm8k"}, "--gsm8k is required");
-  refused({"--task", "arith", "--mode", "all"}, "--mode all: of task ppl");
+  refused({"--task", "arith", "--mode", "all"}, "--mode all: of tasks ppl and error");
   refused({"--needle-lengths", "64k"}, "--needle-lengths 64k: not an integer");
   refused({"--needle-lengths", "9999999999999999999"}, "--needle-lengths 9999999999999999999: ");
   refused({"--needle-lengths", "100"}, "needle: length 100: sample single-100-0-0 takes ");
