@@ -118,7 +118,7 @@ def families(folder: Path, lines: list[str]):
             print(f"{name:32} absent: {path.name} in KVX_DATA")
             continue
         yield name, path, SentencePiece(path / "tokenizer.model", unigram=False), True
-    for path in sorted(train_tokenizers.INPUTS.iterdir()):
+    for path in sorted(path for path in train_tokenizers.INPUTS.iterdir() if path.is_dir()):
         if (path / "tokenizer.json").exists():
             yield path.name, path, ByteLevel(Tokenizer.from_file(str(path / "tokenizer.json"))), True
         else:
