@@ -170,17 +170,7 @@ class ErrorPart final : public RunPart {
       run_.folder.add_run(found);
       return;
     }
-    const std::string& other = recorded->runs.front().backend;
-    const std::string& backend = found.runs.front().backend;
-    run_.folder.add_difference({{"key", found.key.str()},
-                                {"backend", backend},
-                                {"expected_of", other},
-                                {"level", "E3"},
-                                {"value", value},
-                                {"places", Json::array()}});
-    throw Error(Exit::kVerdict,
-                fmt::format("{}: {}: {} does not give the values of {}: {}", run_.folder.path(),
-                            found.key.str(), backend, other, value));
+    throw Error(Exit::kVerdict, run_.add_difference(*recorded, found, value));
   }
 
   RunContext& run_;

@@ -31,6 +31,10 @@ class RunContext {
     return *backend;
   }
 
+  // Notes down that a unit's `value` differs between the backends; what is said of it.
+  std::string add_difference(const UnitRecord& expected, const UnitRecord& found,
+                             const std::string& value);
+
   // " cuda", where a label must say which.
   std::string backend_label(const std::string& name) const {
     return in.backends.size() > 1 ? " " + name : "";

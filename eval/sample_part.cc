@@ -148,7 +148,7 @@ class SamplePart final : public RunPart {
         }
         const SampleRecord& expected = recorded != nullptr ? *recorded : fresh.at(id);
         if (const std::string value = difference(expected, found); !value.empty()) {
-          differences.push_back(add_difference(expected, found, value));
+          differences.push_back(run_.add_difference(expected, found, value));
           fresh.erase(id);
         } else if (recorded != nullptr) {
           run_.folder.add_run(found);
@@ -237,21 +237,6 @@ class SamplePart final : public RunPart {
     record.values = config.layers * config.kv_heads * config.head_dim * record.prompt_tokens;
     record.logits = output.logits;
     return record;
-  }
-
-  // Notes it down; what is said of it.
-  std::string add_difference(const SampleRecord& expected, const SampleRecord& found,
-                             const std::string& value) {
-    const std::string& other = expected.runs.front().backend;
-    const std::string& backend = found.runs.front().backend;
-    run_.folder.add_difference({{"key", found.key.str()},
-                                {"backend", backend},
-                                {"expected_of", other},
-                                {"level", "E3"},
-                                {"value", value},
-                                {"places", Json::array()}});
-    return fmt::format("{}: {}: {} does not give the values of {}: {}", run_.folder.path(),
-                       found.key.str(), backend, other, value);
   }
 
   RunContext& run_;
