@@ -2,8 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
-#include <regex>
 #include <stdexcept>
 
 #include "eval/xml_escape.h"
@@ -13,11 +13,22 @@ namespace {
 
 using Parsed = std::map<std::string_view, kainjow::mustache::mustache>;
 
+bool is_section_tag(std::string_view line) {
+  return line.size() > 5 &&
+         (line.starts_with("{{#") || line.starts_with("{{^") || line.starts_with("{{/")) &&
+         line.find('}') == line.size() - 2 && line.ends_with("}}");
+}
+
 // A line that holds the tag of a section and nothing else leaves no line behind.
 std::string without_tag_lines(std::string_view text) {
-  static const std::regex kTagLine(R"((^|\n)(\{\{[#^/][^}]*\}\})(?=\n))");
-  std::string out = std::regex_replace(std::string(text), kTagLine, "$1$2\x01");
-  for (size_t at = 0; (at = out.find("\x01\n", at)) != std::string::npos;) out.erase(at, 2);
+  std::string out;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    out += line;
+    if (end < text.size() && !is_section_tag(line)) out += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
   return out;
 }
 
