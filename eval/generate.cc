@@ -102,13 +102,7 @@ class Batch {
       engine_.forward({&chunk, 1}, [](int64_t, int64_t, const float*) {}, {&last, 1});
       return seq;
     }
-    for (size_t layer = 0; layer < context.size(); ++layer) {
-      const auto rows = [&](const std::vector<float>& values) {
-        return dense_rows(values.data(), std::ssize(tokens), static_cast<int>(config_.kv_heads),
-                          static_cast<int>(config_.head_dim));
-      };
-      engine_.append(seq, static_cast<int>(layer), rows(context[layer].k), rows(context[layer].v));
-    }
+    append_context(engine_, seq, context, std::ssize(tokens));
     return seq;
   }
 
@@ -148,25 +142,12 @@ class Batch {
           },
           want);
     }
-    for (size_t i = 0; i < prompts_.size(); ++i) count(i);
+    for (size_t i = 0; i < prompts_.size(); ++i) outputs_[i].use = cache_use(engine_, seqs_[i]);
   }
 
   void begin(size_t prompt, std::span<const float> logits) {
     outputs_[prompt].logits = row_hash(logits);
     texts_[prompt].add(static_cast<int32_t>(num::argmax(logits)));
-  }
-
-  void count(size_t prompt) {
-    Generation& out = outputs_[prompt];
-    for (const Side side : {Side::kK, Side::kV}) {
-      const size_t s = static_cast<size_t>(side);
-      double nominal = 0;
-      for (int layer = 0; layer < config_.layers; ++layer) {
-        out.bytes[s] += engine_.cache(layer).used(seqs_[prompt], side);
-        nominal += engine_.cache(layer).nominal_bits(side);
-      }
-      out.nominal[s] = nominal / static_cast<double>(config_.layers);
-    }
   }
 
   void decode() {

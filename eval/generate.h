@@ -2,7 +2,6 @@
 // alone.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -42,9 +41,7 @@ struct Generation {
   std::string text;          // of them, up to the first stop string or end-of-text token
   Stop stop = Stop::kLength;
   uint64_t logits = 0;  // row_hash of the logits that chose the first token
-  // Of the prompt's cache before anything is generated.
-  std::array<ByteCount, 2> bytes;
-  std::array<double, 2> nominal{};
+  CacheUse use;         // of the prompt, before anything is generated
 };
 
 // `contexts`: as compute_contexts gives them for these prompts, or for more that number their

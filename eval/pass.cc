@@ -75,17 +75,7 @@ class Pass {
     return seconds;
   }
 
-  void count(WindowRecord& record) const {
-    for (const Side side : {Side::kK, Side::kV}) {
-      const size_t i = static_cast<size_t>(side);
-      double nominal = 0;
-      for (int layer = 0; layer < config_.layers; ++layer) {
-        record.bytes[i] += engine_.cache(layer).used(seq_, side);
-        nominal += engine_.cache(layer).nominal_bits(side);
-      }
-      record.nominal[i] = nominal / static_cast<double>(config_.layers);
-    }
-  }
+  CacheUse use() const { return cache_use(engine_, seq_); }
 
  private:
   int64_t largest_piece() const {
@@ -97,13 +87,7 @@ class Pass {
   bool context_is_there() {
     if (hooks_.context == nullptr || traits_.keys != KeySpace::kRotated) return false;
     const std::vector<ContextRows>& context = *hooks_.context;
-    for (size_t layer = 0; layer < context.size(); ++layer) {
-      const auto rows = [&](const std::vector<float>& values) {
-        return dense_rows(values.data(), window_.context, static_cast<int>(config_.kv_heads),
-                          static_cast<int>(config_.head_dim));
-      };
-      engine_.append(seq_, static_cast<int>(layer), rows(context[layer].k), rows(context[layer].v));
-    }
+    append_context(engine_, seq_, context, window_.context);
     for (PassListener* listener : hooks_.listeners) listener->append_context(context);
     if (hooks_.judge_context) hooks_.judge_context(engine_);
     return true;
@@ -162,6 +146,32 @@ class Pass {
 
 }  // namespace
 
+void append_context(model::Transformer& engine, SeqId seq, const std::vector<ContextRows>& layers,
+                    int64_t tokens) {
+  const model::ModelConfig& config = engine.config();
+  const auto rows = [&](const std::vector<float>& values) {
+    return dense_rows(values.data(), tokens, static_cast<int>(config.kv_heads),
+                      static_cast<int>(config.head_dim));
+  };
+  for (size_t layer = 0; layer < layers.size(); ++layer)
+    engine.append(seq, static_cast<int>(layer), rows(layers[layer].k), rows(layers[layer].v));
+}
+
+CacheUse cache_use(const model::Transformer& engine, SeqId seq) {
+  const int64_t layers = engine.config().layers;
+  CacheUse use;
+  for (const Side side : {Side::kK, Side::kV}) {
+    const size_t i = static_cast<size_t>(side);
+    double nominal = 0;
+    for (int layer = 0; layer < layers; ++layer) {
+      use.bytes[i] += engine.cache(layer).used(seq, side);
+      nominal += engine.cache(layer).nominal_bits(side);
+    }
+    use.nominal[i] = nominal / static_cast<double>(layers);
+  }
+  return use;
+}
+
 int64_t default_kept_bytes() {
   constexpr int64_t kGiB = int64_t{1} << 30;
   const int64_t memory = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
@@ -183,7 +193,9 @@ WindowRecord run_pass(Backend& backend, const Descriptor& scheme, const Window& 
   record.context = has_context(settings.mode) ? window.context : 0;
   record.first_position = window.first;
   record.values = config.layers * config.kv_heads * config.head_dim * record.tokens;
-  pass.count(record);
+  const CacheUse use = pass.use();
+  record.bytes = use.bytes;
+  record.nominal = use.nominal;
   pass.close();
   return record;
 }

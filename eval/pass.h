@@ -2,6 +2,7 @@
 // listeners that look into its layers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -24,6 +25,18 @@ struct Window {
 struct ContextRows {
   std::vector<float> k, v;
 };
+
+// Stores a context in the caches of all layers, in place of its pass; of schemes that store rotated
+// keys.
+void append_context(model::Transformer& engine, SeqId seq, const std::vector<ContextRows>& layers,
+                    int64_t tokens);
+
+// What the caches of all layers hold of a sequence, by side.
+struct CacheUse {
+  std::array<ByteCount, 2> bytes;
+  std::array<double, 2> nominal{};  // bits per value, mean over layers
+};
+CacheUse cache_use(const model::Transformer& engine, SeqId seq);
 
 // Base logits up to this size are kept for the schemes; beyond it the rows that enter the output
 // projection are kept (vocabulary / hidden size times smaller) and projected again for every

@@ -232,8 +232,8 @@ class SamplePart final : public RunPart {
     record.readings = task_.judge(sample.sample, output.text);
     record.tokens = record.prompt_tokens + std::ssize(output.ids) -
                     (mode == CacheMode::kContextExact ? prompt.context : 0);
-    record.bytes = output.bytes;
-    record.nominal = output.nominal;
+    record.bytes = output.use.bytes;
+    record.nominal = output.use.nominal;
     record.values = config.layers * config.kv_heads * config.head_dim * record.prompt_tokens;
     record.logits = output.logits;
     return record;

@@ -12,8 +12,6 @@
 namespace kvx::model {
 namespace {
 
-constexpr size_t kMaxTileRows = 16;
-
 // Ascending runs of rows that some map reads in the given way.
 void append_runs(std::span<const ReadMap> maps, Held held, int64_t rows,
                  std::vector<RowRange>& out) {

@@ -12,8 +12,6 @@
 namespace kvx::model {
 namespace {
 
-constexpr size_t kMaxTileRows = 16;
-
 int64_t quarter_of_memory() {
   return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE) / 4;
 }

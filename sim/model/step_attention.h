@@ -15,6 +15,9 @@
 
 namespace kvx::model {
 
+// Queries of a tile at most, for any instruction set (num::attention_tile_rows).
+inline constexpr size_t kMaxTileRows = 16;
+
 // Rows below the result are read sealed, the others up to `rows` exact; none where the map says
 // anything else.
 std::optional<int64_t> sealed_prefix(const ReadMap& map, int64_t rows);

@@ -147,10 +147,10 @@ class Generate : public testing::Test {
     for (const Side side : {Side::kK, Side::kV}) {
       const auto s = static_cast<size_t>(side);
       for (int layer = 0; layer < config.layers; ++layer) {
-        out.bytes[s] += engine.cache(layer).used(seq, side);
-        out.nominal[s] += engine.cache(layer).nominal_bits(side);
+        out.use.bytes[s] += engine.cache(layer).used(seq, side);
+        out.use.nominal[s] += engine.cache(layer).nominal_bits(side);
       }
-      out.nominal[s] /= static_cast<double>(config.layers);
+      out.use.nominal[s] /= static_cast<double>(config.layers);
     }
     while (std::ssize(out.ids) < prompt.new_tokens && out.stop == Stop::kLength) {
       out.text = tokenizer_->decode(out.ids);
@@ -168,9 +168,9 @@ class Generate : public testing::Test {
     EXPECT_EQ(found.text, expected.text) << where;
     EXPECT_EQ(found.stop, expected.stop) << where;
     EXPECT_EQ(found.logits, expected.logits) << where;
-    EXPECT_EQ(found.nominal, expected.nominal) << where;
+    EXPECT_EQ(found.use.nominal, expected.use.nominal) << where;
     for (const size_t side : {0, 1})
-      EXPECT_EQ(found.bytes[side].bytes, expected.bytes[side].bytes) << where;
+      EXPECT_EQ(found.use.bytes[side].bytes, expected.use.bytes[side].bytes) << where;
   }
 
   static std::unique_ptr<test::TempDir> folder_;
