@@ -1,5 +1,6 @@
 #include "gpu/common/check.h"
 #include "gpu/common/ieee.cuh"
+#include "gpu/common/successor.cuh"
 #include "gpu/engine/elementwise.h"
 
 namespace kvx::gpu {
@@ -31,6 +32,8 @@ __device__ float norm_factor(float squares, int64_t width, float eps) {
 __global__ void rms_norm_kernel(const __grid_constant__ NormArgs args) {
   constexpr int kHeld = 32;
   __shared__ float lanes[kLanes];
+  wait_for_predecessors();
+  let_successor_begin();
   const int64_t i = blockIdx.x;
   const int64_t row = args.pick != nullptr ? args.pick[args.first + i] : args.first + i;
   const int64_t left = args.width - threadIdx.x;  // of the row, from this lane on
@@ -82,6 +85,8 @@ __global__ void rotary_table_kernel(const PassSpan* spans, int32_t span_count, i
 // One warp a head of a row.
 __global__ void split_heads_kernel(HeadArgs args) {
   __shared__ float shared[kHeadWarps][kMaxDim];
+  wait_for_predecessors();
+  let_successor_begin();
   const int lane = threadIdx.x % 32;
   float* x = shared[threadIdx.x / 32];
   const int all = args.heads + 2 * args.kv_heads;
@@ -143,6 +148,8 @@ __global__ void split_heads_kernel(HeadArgs args) {
 }
 
 __global__ void swiglu_kernel(float* gate_up, int64_t width) {
+  wait_for_predecessors();
+  let_successor_begin();
   const int64_t j = int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
   if (j >= width) return;
   float* row = gate_up + int64_t{blockIdx.x} * 2 * width;
@@ -204,8 +211,12 @@ __global__ void end_greedy_step_kernel(StepArgs args) {
 
 void rms_norm(const NormArgs& args, cudaStream_t stream) {
   if (args.count == 0) return;
-  rms_norm_kernel<<<blocks(args.count, 1), kLanes, 0, stream>>>(args);
-  check_launch("rms_norm");
+  launch_successor("rms_norm", rms_norm_kernel,
+                   {.grid = blocks(args.count, 1),
+                    .block = kLanes,
+                    .stream = stream,
+                    .early = args.follows_kernel},
+                   args);
 }
 
 void rotary_table(const Pass& pass, const uint64_t* steps, int32_t pairs, float2* table,
@@ -219,15 +230,16 @@ void rotary_table(const Pass& pass, const uint64_t* steps, int32_t pairs, float2
 void split_heads(const HeadArgs& args, cudaStream_t stream) {
   const int64_t items = args.rows * (args.heads + 2 * args.kv_heads);
   if (items == 0) return;
-  split_heads_kernel<<<blocks(items, kHeadWarps), 32 * kHeadWarps, 0, stream>>>(args);
-  check_launch("split_heads");
+  launch_successor("split_heads", split_heads_kernel,
+                   {.grid = blocks(items, kHeadWarps), .block = 32 * kHeadWarps, .stream = stream},
+                   args);
 }
 
 void swiglu(float* gate_up, int64_t rows, int64_t width, cudaStream_t stream) {
   if (rows == 0 || width == 0) return;
   const dim3 grid(static_cast<unsigned>(rows), blocks(width, 256));
-  swiglu_kernel<<<grid, 256, 0, stream>>>(gate_up, width);
-  check_launch("swiglu");
+  launch_successor("swiglu", swiglu_kernel, {.grid = grid, .block = 256, .stream = stream}, gate_up,
+                   width);
 }
 
 void choose_greatest(const float* logits, int64_t rows, int64_t vocab, Choice* choices,

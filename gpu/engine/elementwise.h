@@ -22,6 +22,7 @@ struct NormArgs {
   int64_t count = 0;
   int64_t first = 0;              // row i of y comes from row first + i of x,
   const int32_t* pick = nullptr;  // or, where this is set (device), from row pick[first + i]
+  bool follows_kernel = false;    // directly on the stream: may begin before that has ended
 };
 void rms_norm(const NormArgs& args, cudaStream_t stream);
 

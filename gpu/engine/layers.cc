@@ -45,7 +45,8 @@ void Engine::enqueue_layer(int layer, const Pass& pass, const HostPass* tapped) 
               .weight = weight,
               .width = c.hidden,
               .eps = c.rms_eps,
-              .count = rows},
+              .count = rows,
+              .follows_kernel = true},
              stream_);
   };
   norm(w.attention_norm.get());

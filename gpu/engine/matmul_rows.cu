@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "gpu/common/check.h"
+#include "gpu/common/successor.cuh"
 #include "gpu/engine/matmul_device.cuh"
 
 namespace kvx::gpu {
@@ -29,6 +30,14 @@ __device__ inline void load_weights(uint4& v, const uint4* from, bool wanted) {
   asm volatile(
       "{.reg .pred p; setp.ne.s32 p, %5, 0;\n"
       "@p ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
+      : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+      : "l"(from), "r"(static_cast<int>(wanted)));
+}
+// The same before wait_for_predecessors(): the assembler moves an .nc behind it.
+__device__ inline void load_first_weights(uint4& v, const uint4* from, bool wanted) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.s32 p, %5, 0;\n"
+      "@p ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
       : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
       : "l"(from), "r"(static_cast<int>(wanted)));
 }
@@ -93,8 +102,10 @@ __global__ void __launch_bounds__(max_warps(kRows) * 32, kRows < 4 ? 2 : 1)
     for (int u = 0; u < kAhead; ++u)
 #pragma unroll
       for (int c = 0; c < kColumns; ++c)
-        load_weights(ring[u][c], column[c] + (first + u) * p.n, kw < blocks);
+        load_first_weights(ring[u][c], column[c] + (first + u) * p.n, kw < blocks);
   }
+  wait_for_predecessors();
+  let_successor_begin();
   int buffer = 0;
   stage(kw, 0, 0);
 
@@ -181,9 +192,12 @@ void launch(const Product& p, int processors, cudaStream_t stream) {
         "shared memory of a matrix product");
   const dim3 grid(static_cast<unsigned>(ceil_div(column_tiles, column_warps)),
                   static_cast<unsigned>(ceil_div(p.m, kRows)));
-  kernel<<<grid, static_cast<unsigned>(32 * warps), static_cast<size_t>(bytes), stream>>>(p,
-                                                                                          k_warps);
-  check_launch("few_rows_kernel");
+  launch_successor("few_rows_kernel", kernel,
+                   {.grid = grid,
+                    .block = dim3(static_cast<unsigned>(32 * warps)),
+                    .shared_bytes = static_cast<size_t>(bytes),
+                    .stream = stream},
+                   p, k_warps);
 }
 
 template <WeightType kType>

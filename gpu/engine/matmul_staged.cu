@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "gpu/common/check.h"
+#include "gpu/common/successor.cuh"
 #include "gpu/engine/matmul_device.cuh"
 
 namespace kvx::gpu {
@@ -26,6 +27,18 @@ __device__ inline void copy_async(void* to, const void* from, int bytes) {
                    static_cast<uint32_t>(__cvta_generic_to_shared(to))),
                "l"(from), "r"(bytes)
                : "memory");
+}
+
+// Steps of the barrier of a cluster, in every thread. The first arrival only says that the thread
+// block has begun.
+__device__ inline void say_begun() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ inline void publish() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ inline void wait_for_cluster() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 // Columns of x and W that a thread block holds.
@@ -57,11 +70,13 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
   float* const xs = reinterpret_cast<float*>(ws + held / kWidth * 32);  // [rows][held]
   float* const parts = xs + rows * held;                                // [blocks][rows][32]
 
+  if (cluster > 1) say_begun();
   const uint4* const column = p.w + int64_t{first / kWidth} * p.n + min(column0 + lane, p.n - 1);
 #pragma unroll 8
   for (int v = warp; v < here / kWidth; v += warps)
     copy_async(ws + v * 32 + lane, column + int64_t{v} * p.n, 16);
-  if (cluster > 1) cg::this_cluster().barrier_arrive();
+  wait_for_predecessors();
+  let_successor_begin();
 
   // What lies behind column k reads as zero.
   for (int row = 0; row < rows; ++row) {
@@ -90,7 +105,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
   __syncthreads();
   float* all_parts = parts;  // of the first thread block, which has begun
   if (cluster > 1) {
-    cg::this_cluster().barrier_wait();
+    wait_for_cluster();
     all_parts = cg::this_cluster().map_shared_rank(parts, 0);
   }
 
@@ -126,7 +141,8 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
       all_parts[(block * rows + rw * kRows + r) * kColumns + lane] = acc[r];
   }
   if (cluster > 1) {
-    cg::this_cluster().sync();
+    publish();
+    wait_for_cluster();
   } else {
     __syncthreads();
   }
@@ -166,20 +182,14 @@ void launch(const Product& p, const StagedPlan& plan, cudaStream_t stream) {
     return true;
   }();
   static_cast<void>(ready);
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = static_cast<unsigned>(plan.cluster);
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(ceil_div(p.n, kColumns) * plan.cluster),
-                        static_cast<unsigned>(ceil_div(p.m, kRows * plan.row_warps)));
-  config.blockDim = dim3(static_cast<unsigned>(threads_of(plan)));
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes(plan, p.k, kType));
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, p, plan.k_warps, plan.row_warps, plan.cluster),
-        "staged_kernel");
+  launch_successor("staged_kernel", kernel,
+                   {.grid = dim3(static_cast<unsigned>(ceil_div(p.n, kColumns) * plan.cluster),
+                                 static_cast<unsigned>(ceil_div(p.m, kRows * plan.row_warps))),
+                    .block = dim3(static_cast<unsigned>(threads_of(plan))),
+                    .shared_bytes = static_cast<size_t>(shared_bytes(plan, p.k, kType)),
+                    .stream = stream,
+                    .cluster = static_cast<unsigned>(plan.cluster)},
+                   p, plan.k_warps, plan.row_warps, plan.cluster);
 }
 
 template <WeightType kType>
