@@ -1,10 +1,10 @@
 """Logits of whole models against Hugging Face transformers in float32.
 
-  compare_logits.py KVX_LOGITS TEXT MODEL.gguf... [--tokens 512]
+  compare_logits.py KVX_LOGITS TEXT MODEL... [--tokens 512]
 
-Both sides read the same file (transformers dequantises the GGUF) and the same token ids: the first of TEXT, by the tokenizer that
-transformers makes of the file. Prints the greatest absolute difference of a logit and at how many positions the most probable token
-is the same. Needs torch, transformers, accelerate, gguf. Exit code 1 where a logit differs by more than 2e-3 or an argmax differs.
+A MODEL is a GGUF file or a Hugging Face folder. Both sides read the same file (transformers dequantises a GGUF) and the same token ids:
+the first of TEXT, by the tokenizer that transformers makes of the model. Prints the greatest absolute difference of a logit and at how many positions the most probable token
+is the same. Needs torch, transformers, accelerate, gguf, safetensors. Exit code 1 where a logit differs by more than 2e-3 or an argmax differs.
 """
 import argparse
 import importlib.metadata
@@ -15,6 +15,7 @@ import tempfile
 
 import gguf
 import numpy
+import safetensors
 import torch
 import transformers
 
@@ -29,14 +30,30 @@ def our_logits(program, model, ids):
     return numpy.frombuffer(out, "<f4").reshape(len(ids), -1)
 
 
+def source(model):
+    """What from_pretrained wants to hear of a file or a folder."""
+    return {"pretrained_model_name_or_path": model} if model.is_dir() else {
+        "pretrained_model_name_or_path": model.parent, "gguf_file": model.name}
+
+
+def weight_types(model):
+    if not model.is_dir():
+        return sorted({tensor.tensor_type.name for tensor in gguf.GGUFReader(model).tensors})
+    found = set()
+    for path in model.glob("*.safetensors"):
+        with safetensors.safe_open(path, "pt") as file:
+            found |= {file.get_slice(name).get_dtype() for name in file.keys()}
+    return sorted(found)
+
+
 def their_logits(model, ids):
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name, dtype=torch.float32).eval()
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(**source(model), dtype=torch.float32).eval()
     with torch.no_grad():
         return loaded(torch.from_numpy(ids).unsqueeze(0)).logits[0].numpy()
 
 
 def compare(program, model, text, count):
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(**source(model))
     ids = numpy.array(tokenizer(text, add_special_tokens=False).input_ids[:count])
     if len(ids) != count:
         sys.exit(f"{model.name}: the text has {len(ids)} tokens, {count} are needed")
@@ -44,8 +61,7 @@ def compare(program, model, text, count):
     ours = our_logits(program, model, ids)
     difference = numpy.abs(ours - theirs)
     same = int((ours.argmax(1) == theirs.argmax(1)).sum())
-    types = sorted({tensor.tensor_type.name for tensor in gguf.GGUFReader(model).tensors})
-    print(f"{model.name} ({', '.join(types)}): {count} tokens, {ours.shape[1]} logits each, up to {numpy.abs(theirs).max():.1f}")
+    print(f"{model.name} ({', '.join(weight_types(model))}): {count} tokens, {ours.shape[1]} logits each, up to {numpy.abs(theirs).max():.1f}")
     print(f"  greatest difference {difference.max():.2e} (position {difference.max(1).argmax()}), rms {numpy.sqrt((difference ** 2).mean()):.2e}, "
           f"limit {LIMIT:.0e}; same most probable token at {same} of {count} positions", flush=True)
     return difference.max() <= LIMIT and same == count
