@@ -42,6 +42,7 @@ def arguments():
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--heads", type=int, default=4, help="of queries")
+    parser.add_argument("--kv-heads", type=int, default=2)
     parser.add_argument("--inner", type=int, default=832)
     parser.add_argument("--value-weight", type=float, default=4.0, help="of a token of a needle's value")
     parser.add_argument("--lead-weight", type=float, default=24.0, help="of the first digit of a needle's value")
@@ -111,7 +112,13 @@ def main():
         model = export.load(options.init, device)
         history = export.read_history(options.init)
     else:
-        config = Config(layers=options.layers, hidden=options.hidden, heads=options.heads, inner=options.inner)
+        config = Config(
+            layers=options.layers,
+            hidden=options.hidden,
+            heads=options.heads,
+            kv_heads=options.kv_heads,
+            inner=options.inner,
+        )
         model = Llama(config).to(device)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {device}", flush=True)
 
