@@ -39,13 +39,13 @@ std::string value_text(const std::string& dtype, size_t width, uint64_t bits) {
 
 }  // namespace
 
-std::optional<Difference> first_difference(const ArtifactTensor& expected,
-                                           const ArtifactTensor& found) {
+std::optional<TensorDifference> first_difference(const ArtifactTensor& expected,
+                                                 const ArtifactTensor& found) {
   size_t values = 1;
   for (const int64_t dim : expected.shape) values *= static_cast<size_t>(dim);
   if (values == 0) return std::nullopt;
   const size_t width = expected.bytes.size() / values;
-  std::optional<Difference> result;
+  std::optional<TensorDifference> result;
   for (size_t i = 0; i < values; ++i) {
     const uint64_t a = pattern(expected, width, i), b = pattern(found, width, i);
     if (same(expected.dtype, a, b)) continue;

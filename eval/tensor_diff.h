@@ -10,14 +10,14 @@
 
 namespace kvx::eval {
 
-struct Difference {
+struct TensorDifference {
   std::vector<int64_t> index;   // of the first differing value: [batch, head, token, channel], ...
   std::string expected, found;  // "3 (0x03)", "1.5 (0x3e00)"
   int64_t count = 0;            // differing values
 };
 
 // Both of one dtype and shape.
-std::optional<Difference> first_difference(const ArtifactTensor& expected,
-                                           const ArtifactTensor& found);
+std::optional<TensorDifference> first_difference(const ArtifactTensor& expected,
+                                                 const ArtifactTensor& found);
 
 }  // namespace kvx::eval

@@ -15,4 +15,4 @@ endforeach()
 # The reference in other chunks on some of every family.
 add_test(NAME check.smoke COMMAND kvx check --backend cpu --set smoke --quiet --inputs ${CMAKE_CURRENT_SOURCE_DIR}/inputs
   --out ${CMAKE_CURRENT_BINARY_DIR}/check-failures)
-set_tests_properties(check.smoke PROPERTIES LABELS slow TIMEOUT 900)
+set_tests_properties(check.smoke PROPERTIES LABELS slow TIMEOUT 900 PROCESSORS 2 COST 50)

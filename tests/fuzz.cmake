@@ -3,9 +3,12 @@
 add_library(kvx_fuzz_deps INTERFACE)
 target_link_libraries(kvx_fuzz_deps INTERFACE kvx_tiny_model kvx_ref kvx_tasks)
 
+add_library(kvx_fuzz_replay OBJECT fuzz/replay.cc)
+target_include_directories(kvx_fuzz_replay PRIVATE ${PROJECT_SOURCE_DIR})
+
 foreach(target gguf safetensors config tokenizer_json tokenizer_model descriptor needle)
-  add_executable(fuzz_replay_${target} fuzz/${target}.cc fuzz/replay.cc)
-  target_link_libraries(fuzz_replay_${target} PRIVATE kvx_fuzz_deps)
+  add_executable(fuzz_replay_${target} fuzz/${target}.cc)
+  target_link_libraries(fuzz_replay_${target} PRIVATE kvx_fuzz_replay kvx_fuzz_deps)
   add_test(NAME fuzz.replay.${target}
     COMMAND fuzz_replay_${target} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus/${target})
   set_tests_properties(fuzz.replay.${target} PROPERTIES LABELS quick)

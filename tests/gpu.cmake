@@ -13,8 +13,8 @@ kvx_test(gpu_pages_test LABEL quick DEPS kvx_gpu_pages rapidcheck
   SOURCES gpu/page_table_test.cc gpu/pool_plan_test.cc)
 if(KVX_HAVE_CUDA)
   kvx_device_test(gpu_matmul_test DEPS kvx_gpu kvx_num kvx_gen SOURCES gpu/matmul_test.cc)
-  kvx_device_test(gpu_attend_test DEPS kvx_gpu kvx_num kvx_gen
-    SOURCES gpu/attend_test.cc gpu/attend_case.cc gpu/attend_codecs.cu)
+  include(attend_case.cmake)
+  kvx_device_test(gpu_attend_test DEPS kvx_attend_case SOURCES gpu/attend_test.cc)
   kvx_device_test(gpu_cache_test DEPS kvx_gpu kvx_ref kvx_gen
     SOURCES gpu/guarded_test.cc gpu/layer_cache_test.cc gpu/pool_test.cc)
   kvx_device_test(gpu_laws_test DEPS kvx_gpu kvx_laws SOURCES gpu/laws_test.cc)

@@ -8,7 +8,8 @@ kvx_test(num_accuracy_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_acc
 target_compile_definitions(num_accuracy_test PRIVATE KVX_STRIDE=4099)
 kvx_test(num_accuracy_dense_test LABEL slow DEPS kvx_num kvx_gen SOURCES unit/num_accuracy_test.cc)
 target_compile_definitions(num_accuracy_dense_test PRIVATE KVX_STRIDE=61)
-kvx_test(num_domain_test LABEL slow DEPS kvx_num Eigen3::Eigen SOURCES slow/num_domain_test.cc)
+# PROCESSORS: what uses every core of a small machine runs alone. COST: the longest start first, before ctest has seen them run.
+kvx_test(num_domain_test LABEL slow DEPS kvx_num Eigen3::Eigen SOURCES slow/num_domain_test.cc PROPERTIES PROCESSORS 2 COST 30)
 
 # Hashes of results, and their equality between compilers, optimisation levels and instruction sets.
 add_executable(kvx_hash_vectors hash/vectors.cc hash/caches.cc hash/engine.cc)
@@ -17,7 +18,7 @@ find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
 add_test(NAME hash.cross_build
   COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/hash/cross_build.py ${PROJECT_SOURCE_DIR}
     ${CMAKE_CURRENT_BINARY_DIR}/cross ${CMAKE_CURRENT_SOURCE_DIR}/hash/golden.txt)
-set_tests_properties(hash.cross_build PROPERTIES LABELS slow TIMEOUT 1200 SKIP_RETURN_CODE 77)
+set_tests_properties(hash.cross_build PROPERTIES LABELS slow TIMEOUT 1200 SKIP_RETURN_CODE 77 PROCESSORS 2 COST 200)
 add_test(NAME hash.this_build
   COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:kvx_hash_vectors>
     -DGOLDEN=${CMAKE_CURRENT_SOURCE_DIR}/hash/golden.txt -P ${CMAKE_CURRENT_SOURCE_DIR}/hash/this_build.cmake)

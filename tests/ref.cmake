@@ -21,7 +21,7 @@ target_link_libraries(kivi_groups PRIVATE kvx_ref kvx_gen)
 add_test(NAME oracle.kivi_float16
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/kivi_float16.py
     $<TARGET_FILE:kivi_groups>)
-set_tests_properties(oracle.kivi_float16 PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
+set_tests_properties(oracle.kivi_float16 PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900 COST 20)
 
 # The ggml formats against the package gguf, which implements them in NumPy.
 add_executable(ggml_blocks oracle/ggml_blocks.cc)
@@ -29,4 +29,4 @@ target_link_libraries(ggml_blocks PRIVATE kvx_ref kvx_gen)
 add_test(NAME oracle.ggml_blocks
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/ggml_blocks.py
     $<TARGET_FILE:ggml_blocks>)
-set_tests_properties(oracle.ggml_blocks PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
+set_tests_properties(oracle.ggml_blocks PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900 COST 20)

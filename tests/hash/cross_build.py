@@ -31,7 +31,7 @@ def run(*command):
 def build(root, folder, compiler, isa, flags):
     run("cmake", "-G", "Ninja", "-S", root, "-B", folder, f"-DCMAKE_CXX_COMPILER={compiler}", "-DCMAKE_BUILD_TYPE=Hash",
         f"-DCMAKE_CXX_FLAGS_HASH={flags}", f"-DKVX_ISA_BASE={isa}", "-DKVX_CUDA=OFF", "-DKVX_BENCHMARKS=OFF",
-        "-DKVX_TESTS=ON")
+        "-DKVX_TESTS=ON", "-DKVX_ONE_OFF=ON")
     run("cmake", "--build", folder, "--target", "kvx_hash_vectors", "--parallel", str(os.cpu_count() or 1))
     return os.path.join(folder, "tests", "kvx_hash_vectors")
 

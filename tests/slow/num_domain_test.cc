@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
@@ -160,11 +161,35 @@ std::vector<uint32_t> rises(int largest, Value value) {
   return result;
 }
 
-// The code of a positive pattern; `at`, which walks upwards, is kept from call to call.
-int risen(const std::vector<uint32_t>& rises, uint32_t pattern, size_t& at) {
-  while (at < rises.size() && rises[at] <= pattern) ++at;
-  while (at > 0 && rises[at - 1] > pattern) --at;
-  return static_cast<int>(at);
+constexpr uint32_t kInfinity = 0x7F800000u;
+
+// The codes of a piece that starts at pattern `first`. A code is kept up to the next rise;
+// magnitudes from `end` on have the code `beyond`.
+std::vector<uint8_t> codes_of(const std::vector<uint32_t>& rises, uint32_t first, uint32_t end,
+                              int beyond) {
+  const uint32_t low = first & 0x7FFFFFFFu;
+  const auto at = [&](uint32_t magnitude) {  // its place in the piece
+    return magnitude < low ? 0 : std::min<size_t>(magnitude - low, kPiece);
+  };
+  std::vector<uint8_t> codes(kPiece);
+  auto next = std::upper_bound(rises.begin(), rises.end(), low);
+  for (size_t i = 0; i < kPiece;) {
+    const size_t stop = next == rises.end() ? kPiece : at(*next);
+    std::fill(codes.begin() + static_cast<std::ptrdiff_t>(i),
+              codes.begin() + static_cast<std::ptrdiff_t>(stop),
+              static_cast<uint8_t>(next - rises.begin()));
+    i = stop;
+    if (next != rises.end()) ++next;
+  }
+  std::fill(codes.begin() + static_cast<std::ptrdiff_t>(at(end)), codes.end(),
+            static_cast<uint8_t>(beyond));
+  return codes;
+}
+
+int64_t count_different(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
+  int64_t count = 0;
+  for (size_t i = 0; i < kPiece; ++i) count += a[i] != b[i] ? 1 : 0;
+  return count;
 }
 
 TEST(WholeDomain, MinifloatsAgainstTheirDefinition) {
@@ -175,38 +200,35 @@ TEST(WholeDomain, MinifloatsAgainstTheirDefinition) {
     expect_no_difference([&](const std::vector<float>& x) {
       std::vector<uint8_t> code(x.size());
       format.encode_span(x, code);
-      int64_t count = 0;
-      size_t at = 0;
-      for (size_t i = 0; i < x.size(); ++i) {
-        const uint32_t pattern = std::bit_cast<uint32_t>(x[i]);
-        const int expected = std::isnan(x[i]) ? format.nan
-                                              : risen(table, pattern & 0x7FFFFFFFu, at) |
-                                                    (pattern >> 31 != 0 ? format.sign() : 0);
-        count += expected != code[i] ? 1 : 0;
-      }
-      return count;
+      // Every sign but a NaN's is kept.
+      const auto first = std::bit_cast<uint32_t>(x[0]);
+      std::vector<uint8_t> expected = codes_of(table, first, kInfinity + 1, format.nan);
+      if (first >> 31 != 0)
+        for (size_t i = 0; i < kPiece; ++i)
+          expected[i] |= std::isnan(x[i]) ? 0 : static_cast<uint8_t>(format.sign());
+      return count_different(code, expected);
     });
   }
 }
 
 TEST(WholeDomain, E8m0AgainstItsDefinition) {
-  const auto table = rises(254, [](int code) { return std::ldexp(1.0, code - 127); });
+  const auto value = [](int code) { return std::ldexp(1.0, code - 127); };
+  const auto table = rises(254, value);
+  std::vector<uint32_t> powers;  // where the power below rises
+  for (int code = 1; code <= 254; ++code)
+    powers.push_back(std::bit_cast<uint32_t>(static_cast<float>(value(code))));
   expect_no_difference([&](const std::vector<float>& x) {
-    int64_t count = 0;
-    size_t at = 0;
-    for (const float value : x) {
-      const bool none = std::isnan(value) || value < 0;
-      const int expected = none ? 0xFF : risen(table, std::bit_cast<uint32_t>(std::abs(value)), at);
-      count += e8m0_encode(value) != expected ? 1 : 0;
-      // The power below: its code's value is not above, the next one's is.
-      const int floor = e8m0_floor(value);
-      const bool right = none || std::isinf(value) ? floor == 0xFF
-                         : value < 0x1p-127f       ? floor == 0
-                                                   : std::ldexp(1.0f, floor - 127) <= value &&
-                                                   std::ldexp(1.0f, floor - 126) > value;
-      count += right ? 0 : 1;
+    std::vector<uint8_t> code(x.size()), floor(x.size());
+    for (size_t i = 0; i < kPiece; ++i) code[i] = e8m0_encode(x[i]);
+    const auto first = std::bit_cast<uint32_t>(x[0]);
+    if (first >> 31 != 0) {  // none but the zero is coded
+      std::vector<uint8_t> none(kPiece, 0xFF);
+      if (x[0] == 0) none[0] = 0x00;
+      return count_different(code, none);
     }
-    return count;
+    for (size_t i = 0; i < kPiece; ++i) floor[i] = e8m0_floor(x[i]);
+    return count_different(code, codes_of(table, first, kInfinity + 1, 0xFF)) +
+           count_different(floor, codes_of(powers, first, kInfinity, 0xFF));
   });
 }
 

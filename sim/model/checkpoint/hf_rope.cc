@@ -33,7 +33,7 @@ double read_theta(const JsonFields& fields) {
 }
 
 // Older files say "type", newer ones "rope_type", some both.
-std::string read_type(const JsonFields& rope) {
+std::string read_rope_type(const JsonFields& rope) {
   const char* key = rope.find("rope_type") != nullptr ? "rope_type" : "type";
   if (rope.find(key) == nullptr) rope.require("rope_type");
   const std::string type = rope.string(key);
@@ -52,7 +52,7 @@ RopeScaling read_scaling(const JsonFields& rope) {
       throw rope.unsupported(name, "an implementation of it");
   }
   refuse_partial_rotation(rope);
-  const std::string type = read_type(rope);
+  const std::string type = read_rope_type(rope);
   RopeScaling out;
   if (type == "default") return out;
   out.factor = rope.positive("factor");

@@ -8,11 +8,11 @@ namespace kvx::model {
 namespace {
 
 constexpr int kSymbols = 0x144;  // one beyond the last code point in use
-constexpr int16_t kNone = -1;
+constexpr int16_t kNoByte = -1;
 
 constexpr std::array<int16_t, kSymbols> make_bytes_by_symbol() {
   std::array<int16_t, kSymbols> out{};
-  out.fill(kNone);
+  out.fill(kNoByte);
   size_t next = 0x100;
   for (size_t byte = 0; byte < 256; ++byte) {
     const bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
@@ -29,7 +29,7 @@ std::optional<std::string> bytes_of_symbols(std::string_view symbols) {
   for (size_t at = 0; at < symbols.size(); at += utf8_length(symbols, at)) {
     if (utf8_length(symbols, at) == 0) return {};
     const char32_t symbol = utf8_code_point(symbols, at);
-    if (symbol >= kSymbols || kBytesBySymbol[symbol] == kNone) return {};
+    if (symbol >= kSymbols || kBytesBySymbol[symbol] == kNoByte) return {};
     out += static_cast<char>(kBytesBySymbol[symbol]);
   }
   return out;

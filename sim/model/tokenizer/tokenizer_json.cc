@@ -20,7 +20,7 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxFile = size_t{128} << 20;
+constexpr size_t kMaxJsonFile = size_t{128} << 20;
 constexpr size_t kMaxConfig = size_t{16} << 20;
 
 Error unsupported(const std::string& file, const std::string& what, const std::string& missing) {
@@ -251,7 +251,7 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& folder) {
     hash.update(file.bytes());
     spec.sha256 = hash.hex();
   }
-  const json object = read_json_object(spec.source, kMaxFile);
+  const json object = read_json_object(spec.source, kMaxJsonFile);
   const JsonFields fields(object, spec.source);
   for (const JsonFields& step : steps(fields, "normalizer", "normalizers")) {
     const std::string type = step.string("type");
