@@ -27,7 +27,8 @@ ConstRows rows_of(const std::vector<float>& values, int heads, int dim) {
   return dense_rows(values.data(), std::ssize(values) / (int64_t{heads} * dim), heads, dim);
 }
 
-// K (rotated) or V of a layer as every query sees it, [rows][kv heads][head dim], and which rows there are.
+// K (rotated) or V of a layer as every query sees it, [rows][kv heads][head dim], and which rows
+// there are.
 struct SeenRows {
   std::vector<float> values;
   std::vector<bool> seen;

@@ -5,7 +5,7 @@ kvx_test(ref_schemes_test LABEL quick DEPS kvx_ref kvx_gen
     unit/ref_kivi_test.cc unit/ref_kvquant_test.cc)
 
 # The laws, for the registered schemes and, as a test of the tests, for caches that break one.
-add_library(kvx_laws OBJECT laws/append_laws.cc laws/content_laws.cc laws/metadata_law.cc laws/subject.cc laws/suite.cc)
+add_library(kvx_laws OBJECT laws/append_laws.cc laws/content_laws.cc laws/kvquant_law.cc laws/metadata_law.cc laws/subject.cc laws/suite.cc)
 target_link_libraries(kvx_laws PUBLIC kvx_test_main kvx_ref kvx_gen rapidcheck)
 kvx_test(laws_test LABEL quick DEPS kvx_laws SOURCES laws/registered_test.cc)
 add_executable(laws_broken laws/broken.cc)
