@@ -8,3 +8,7 @@ kvx_test(model_containers LABEL quick DEPS kvx_model kvx_ref kvx_tiny_model SOUR
 # Writes logits for tests/oracle/compare_logits.py and compare_containers.py.
 add_executable(kvx_logits oracle/logits.cc)
 target_link_libraries(kvx_logits PRIVATE kvx_model kvx_ref)
+
+# Writes gradients for tests/oracle/compare_gradients.py.
+add_executable(kvx_gradients oracle/gradients.cc)
+target_link_libraries(kvx_gradients PRIVATE kvx_model kvx_ref)
