@@ -114,8 +114,8 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
     norm(k.get(), rows * c.kv_heads, w.k_norm, c.rms_eps, k.get());
   }
 
-  const bool keeps_unrotated = taps(layer) || cache.traits().keys == KeySpace::kPreRope;
-  if (keeps_unrotated) {
+  const bool pre_rope = cache.traits().keys == KeySpace::kPreRope;
+  if (taps(layer) || pre_rope) {
     std::copy_n(q.get(), rows * c.heads * dim, q_pre.reserve(rows * c.heads * dim));
     std::copy_n(k.get(), rows * c.kv_heads * dim, k_pre.reserve(rows * c.kv_heads * dim));
   }
@@ -132,11 +132,10 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   const ConstRows q_rows = dense_rows<const float>(q.get(), rows, heads, dim);
   const ConstRows k_rows = dense_rows<const float>(k.get(), rows, kv_heads, dim);
   const ConstRows v_rows = dense_rows<const float>(v.get(), rows, kv_heads, dim);
-  if (cache.traits().keys == KeySpace::kPreRope)
-    throw std::logic_error("no scheme before rotation is registered yet");
   std::vector<Span> spans;
   for (const PassChunk& chunk : chunks) spans.push_back(chunk.span);
-  cache.append(k_rows, v_rows, spans);
+  cache.append(pre_rope ? dense_rows<const float>(k_pre.get(), rows, kv_heads, dim) : k_rows, v_rows,
+               spans);
   const Rows out_rows = dense_rows(attended.reserve(rows * c.heads * dim), rows, heads, dim);
   attention.run(cache, chunks, q_rows, k_rows, v_rows, out_rows);
   if (taps(layer)) {
@@ -174,7 +173,8 @@ Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, 
                            .kv_heads = static_cast<int>(c.kv_heads),
                            .head_dim = static_cast<int>(c.head_dim)},
                  .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
-                 .nonfinite = nonfinite}));
+                 .nonfinite = nonfinite,
+                 .rope_steps = impl_->model.rope_steps}));
   }
 }
 
