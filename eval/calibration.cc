@@ -11,6 +11,7 @@
 
 #include "eval/progress.h"
 #include "ref/registry.h"
+#include "sim/api/error.h"
 #include "sim/model/loss_gradient.h"
 
 namespace kvx::eval {
@@ -23,13 +24,17 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+// Parts of `length` tokens, the last one shorter; those of fewer than `least` are left out.
 std::vector<std::span<const int32_t>> cut(std::span<const int32_t> tokens, int64_t length,
                                           int64_t least) {
   std::vector<std::span<const int32_t>> windows;
-  while (std::ssize(tokens) >= least) {
-    windows.push_back(tokens.first(std::min(tokens.size(), static_cast<size_t>(length))));
-    tokens = tokens.subspan(windows.back().size());
+  while (!tokens.empty()) {
+    const auto part = tokens.first(std::min(tokens.size(), static_cast<size_t>(length)));
+    if (std::ssize(part) >= least) windows.push_back(part);
+    tokens = tokens.subspan(part.size());
   }
+  if (windows.empty())
+    throw usage_error(fmt::format("--length {}: no window of {} or more tokens", length, least));
   return windows;
 }
 
@@ -99,8 +104,7 @@ void fit_pieces(Calibrator& calibrator, int threads) {
 CalibrationTime calibrate(const ModelText& in, int64_t length, Calibrator& calibrator) {
   const CalibrationNeeds needs = calibrator.needs();
   const auto windows = cut(in.tokens, length, needs.gradients ? 2 : 1);
-  model::require_in_window(in.checkpoint->config(),
-                           windows.empty() ? 0 : std::ssize(windows.front()));
+  model::require_in_window(in.checkpoint->config(), std::ssize(windows.front()));
   CalibrationTime time{.windows = std::ssize(windows)};
   Clock::time_point begin = Clock::now();
   {

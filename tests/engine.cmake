@@ -1,6 +1,7 @@
 kvx_test(gemm_test LABEL quick DEPS kvx_num SOURCES unit/gemm_test.cc)
 kvx_test(attention_tile_test LABEL quick DEPS kvx_num SOURCES unit/attention_tile_test.cc)
 kvx_test(engine_test LABEL quick DEPS kvx_model kvx_ref kvx_tiny_model SOURCES unit/engine_test.cc)
+kvx_test(loss_gradient_test LABEL quick DEPS kvx_model kvx_ref kvx_tiny_model SOURCES unit/loss_gradient_test.cc)
 kvx_test(stories_test LABEL slow DEPS kvx_model kvx_ref SOURCES unit/stories_test.cc)
 kvx_test(engine_modes_test LABEL slow DEPS kvx_model kvx_ref kvx_gen kvx_tiny_model SOURCES unit/engine_modes_test.cc)
 kvx_test(model_containers LABEL quick DEPS kvx_model kvx_ref kvx_tiny_model SOURCES unit/model_containers_test.cc)

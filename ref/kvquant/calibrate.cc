@@ -1,4 +1,4 @@
-// Calibration of kvquant: ranges of channels, codebooks, Q-Norm (ref/kvquant.md, "Calibration").
+// Calibration of kvquant: ranges of channels, codebooks, Q-Norm (ref/kvquant/calibrate.md).
 #include <array>
 #include <cmath>
 #include <map>

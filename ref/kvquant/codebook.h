@@ -1,4 +1,4 @@
-// Codebooks fitted to weighted elements, and Q-Norm (ref/kvquant.md, "Codebooks").
+// Codebooks fitted to weighted elements, and Q-Norm (ref/kvquant/calibrate.md).
 #pragma once
 
 #include <cstdint>

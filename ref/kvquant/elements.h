@@ -1,5 +1,5 @@
-// What a codebook is fitted to: K or V of one layer, normalised, with weights (ref/kvquant.md,
-// "Calibration").
+// What a codebook is fitted to: K or V of one layer, normalised, with weights
+// (ref/kvquant/calibrate.md).
 #pragma once
 
 #include <cstdint>

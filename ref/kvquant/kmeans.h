@@ -1,4 +1,4 @@
-// Exact weighted k-means in one dimension by dynamic programming (ref/kvquant.md, "Codebooks").
+// Exact weighted k-means in one dimension by dynamic programming (ref/kvquant/calibrate.md).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Ranges of a vector between two percentiles (KVQuant, section 3.1; ref/kvquant.md, "Calibration").
+// Ranges of a vector between two percentiles (ref/kvquant/calibrate.md, "Ranges").
 #pragma once
 
 #include <cstdint>
