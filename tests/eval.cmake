@@ -20,7 +20,7 @@ kvx_test(eval_generate LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eva
 kvx_test(eval_samples LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_samples_test.cc)
 kvx_test(eval_tensors LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_tensors_test.cc)
 kvx_test(eval_capture LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_capture_test.cc)
-kvx_test(eval_calibrate LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_calibrate_test.cc)
+kvx_test(eval_calibrate LABEL slow DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_calibrate_test.cc)
 kvx_test(eval_golden LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_golden_test.cc)
 kvx_test(eval_divergence LABEL quick DEPS kvx_eval SOURCES unit/eval_divergence_test.cc)
 kvx_test(eval_protocol LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_protocol_test.cc)

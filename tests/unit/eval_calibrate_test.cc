@@ -153,8 +153,9 @@ TEST_F(CalibrateKvquant, WritesTheFitOfKAndV) {
         tensors += 2;
         std::vector<double> even;
         for (int k = 0; k < c.codes; ++k) even.push_back((2.0 * k + 1) / c.codes - 1);
-        EXPECT_LT(objective(elements, weight, {codebook.begin(), codebook.end()}),
-                  objective(elements, weight, even));
+        EXPECT_LT(
+            objective(elements, weight, std::vector<double>(codebook.begin(), codebook.end())),
+            objective(elements, weight, even));
       }
     }
     EXPECT_EQ(file.tensors().size(), tensors);

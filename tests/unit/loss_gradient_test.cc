@@ -256,9 +256,9 @@ INSTANTIATE_TEST_SUITE_P(Tiny, OfModel,
                                          spec("LlamaForCausalLM", true, true, true),
                                          spec("Qwen2ForCausalLM", true, false, false),
                                          spec("Qwen3ForCausalLM", false, true, false)),
-                         [](const auto& info) {
-                           return info.param.architecture.substr(0, 5) +
-                                  (info.param.tied ? "Tied" : "Untied");
+                         [](const auto& of) {
+                           return of.param.architecture.substr(0, 5) +
+                                  (of.param.tied ? "Tied" : "Untied");
                          });
 
 class LossGradientTest : public testing::Test {
