@@ -43,7 +43,7 @@ using RunWindow =
     std::function<void(std::span<const int32_t> tokens, int64_t window, const Observe& observe)>;
 
 RunWindow with_gradients(const model::Model& model, int threads, bool pre_rope) {
-  auto gradient = std::make_shared<model::CpuLossGradient>(
+  const std::shared_ptr<model::LossGradient> gradient = std::make_shared<model::CpuLossGradient>(
       model, ref::factory(Descriptor::parse("fp:f32")), threads);
   return [=](std::span<const int32_t> tokens, int64_t window, const Observe& observe) {
     gradient->run(tokens, [&](const model::KvGradient& of) {

@@ -10,6 +10,10 @@ kvx_test(model_containers LABEL quick DEPS kvx_model kvx_ref kvx_tiny_model SOUR
 add_executable(kvx_logits oracle/logits.cc)
 target_link_libraries(kvx_logits PRIVATE kvx_model kvx_ref)
 
-# Writes gradients for tests/oracle/compare_gradients.py.
+# Gradients against PyTorch's autograd; skipped without PyTorch.
 add_executable(kvx_gradients oracle/gradients.cc)
 target_link_libraries(kvx_gradients PRIVATE kvx_model kvx_ref)
+add_test(NAME oracle.gradients
+  COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/compare_gradients.py
+    $<TARGET_FILE:kvx_gradients>)
+set_tests_properties(oracle.gradients PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)

@@ -2,21 +2,27 @@
 
   compare_gradients.py KVX_GRADIENTS [--tokens 100] [--model FOLDER ...]
 
-Without --model: the small random models of compare_random_models.py, of every architecture; with it Hugging Face folders, on
-tokens of the same kind. transformers computes in float32 and in float64 (its rotary table is still float32). A layer's error is
-the greatest difference over the greatest magnitude of its float64 gradient, K and V each; the greatest of all is judged, and shown
-beside the one of PyTorch's float32. Needs torch and transformers. Exit code 1 where an error exceeds 1e-4, or the losses differ by
-more than 1e-5.
+Models: the small random ones of compare_random_models.py, of every architecture, and stories260K where KVX_DATA has it; with --model
+these Hugging Face folders alone. transformers computes in float32 and in float64 (its rotary table is still float32). A layer's error
+is the greatest difference over the greatest magnitude of its float64 gradient, K and V each; the greatest of all is judged, and shown
+beside the one of PyTorch's float32. Needs torch and transformers; exit code 77 without them, 1 where an error exceeds 1e-4 or a
+loss differs by more than 1e-5.
 """
 import argparse
+import itertools
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-import numpy
-import torch
-import transformers
+try:
+    import numpy
+    import torch
+    import transformers
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)
 
 import compare_random_models
 
@@ -78,7 +84,7 @@ def random_models(program, ids):
 def folders(program, paths, tokens):
     for path in paths:
         model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-        yield pathlib.Path(path).name, compare(program, model, path, token_ids(tokens, model.config.vocab_size))
+        yield str(path), compare(program, model, path, token_ids(tokens, model.config.vocab_size))
 
 
 def token_ids(count, vocab):
@@ -91,11 +97,13 @@ def main():
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--model", action="append", default=[])
     args = parser.parse_args()
+    transformers.utils.logging.disable_progress_bar()
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {args.tokens} tokens")
-    if args.model:
-        results = folders(args.program, args.model, args.tokens)
-    else:
-        results = random_models(args.program, token_ids(args.tokens, compare_random_models.SHAPE["vocab_size"]))
+    stories = pathlib.Path(os.environ.get("KVX_DATA", "/nonexistent")) / "models/stories260K/hf"
+    paths = args.model or ([stories] if stories.exists() else [])
+    results = itertools.chain(
+        [] if args.model else random_models(args.program, token_ids(args.tokens, compare_random_models.SHAPE["vocab_size"])),
+        folders(args.program, paths, args.tokens))
     good = True
     for name, (mine, theirs, loss, right_loss) in results:
         good &= mine <= LIMIT and loss <= 1e-5
