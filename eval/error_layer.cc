@@ -20,7 +20,8 @@ double relative_error(const std::vector<float>& found, const std::vector<float>&
   return error.value();
 }
 
-// K (rotated) or V [tokens][kv heads][head dim] as the last query reads it; zeros where it does not.
+// K (rotated) or V [tokens][kv heads][head dim] as the last query reads it; zeros where it does
+// not.
 std::vector<float> last_read(const LayerCache& cache, SeqId seq, Side side, CacheMode mode) {
   const LayerShape& shape = cache.config().shape;
   const int64_t tokens = cache.length(seq);

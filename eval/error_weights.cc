@@ -85,7 +85,8 @@ void softmax(std::span<const float> scores, std::span<const int64_t> visible,
   for (double& weight : weights) weight = weight / total;
 }
 
-// Keys as the queries from `first` on read them, rotated, both ways; zeros where none reads a row so.
+// Keys as the queries from `first` on read them, rotated, both ways; zeros where none reads a row
+// so.
 class ReadKeys {
  public:
   ReadKeys(const LayerCache& cache, SeqId seq, CacheMode mode, ConstRows k, int64_t first)

@@ -27,7 +27,8 @@ ConstRows rows_of(const std::vector<float>& values, int heads, int dim) {
   return dense_rows(values.data(), std::ssize(values) / (int64_t{heads} * dim), heads, dim);
 }
 
-// K (rotated) or V of a layer as every query sees it, [rows][kv heads][head dim], and which rows there are.
+// K (rotated) or V of a layer as every query sees it, [rows][kv heads][head dim], and which rows
+// there are.
 struct SeenRows {
   std::vector<float> values;
   std::vector<bool> seen;
@@ -176,7 +177,9 @@ void Shadow::append_context(const std::vector<ContextRows>& context) {
 
 void Shadow::finish(const model::Transformer& engine, SeqId seq) {
   wait();
-  const auto is_decoded = [](const std::string& tensor) { return tensor.ends_with(".decoded"); };
+  const auto is_decoded = [](const std::string& tensor) {
+    return tensor.ends_with(".decoded") || tensor.ends_with(".decoded_fp32");
+  };
   for (const Layer& layer : layers_)
     compare_contents(layer.layer, cache_content(*layer.cache, layer.seq),
                      cache_content(engine.cache(layer.layer), seq),

@@ -134,8 +134,8 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   const ConstRows v_rows = dense_rows<const float>(v.get(), rows, kv_heads, dim);
   std::vector<Span> spans;
   for (const PassChunk& chunk : chunks) spans.push_back(chunk.span);
-  cache.append(pre_rope ? dense_rows<const float>(k_pre.get(), rows, kv_heads, dim) : k_rows, v_rows,
-               spans);
+  cache.append(pre_rope ? dense_rows<const float>(k_pre.get(), rows, kv_heads, dim) : k_rows,
+               v_rows, spans);
   const Rows out_rows = dense_rows(attended.reserve(rows * c.heads * dim), rows, heads, dim);
   attention.run(cache, chunks, q_rows, k_rows, v_rows, out_rows);
   if (taps(layer)) {

@@ -35,7 +35,8 @@ std::optional<StepAttention::Step> StepAttention::plan(const LayerCache& cache, 
         decoded_.emplace(key, std::pair(DecodedRows(shape.kv_heads, shape.head_dim), int64_t{0}))
             .first;
   // Twice, for the copy that growing makes.
-  const int64_t bytes = 2 * DecodedRows::bytes(shape.kv_heads, shape.head_dim, std::max(k->sealed, v->sealed));
+  const int64_t bytes =
+      2 * DecodedRows::bytes(shape.kv_heads, shape.head_dim, std::max(k->sealed, v->sealed));
   if (bytes - found->second.second > bytes_left_) return std::nullopt;
   bytes_left_ -= bytes - found->second.second;
   found->second.second = bytes;
@@ -70,7 +71,7 @@ void StepAttention::attend(const LayerCache& cache, const Step& step, ConstRows 
     for (int head = 0; head < heads; ++head)
       std::fill_n(keys + head * room_count * dim, skipped * dim, 0.0f);
     read_rows(cache, seq, Side::kK, {step.k.sealed, count, Held::kExact},
-               {keys + skipped * dim, count, heads, dim, dim, room_count * dim});
+              {keys + skipped * dim, count, heads, dim, dim, room_count * dim});
     for (int head = 0; head < heads; ++head)
       for (int64_t row = 0; row < room_count; row += num::kPanel)
         num::pack_key_panel(keys + (head * room_count + row) * dim, dim,
@@ -79,7 +80,7 @@ void StepAttention::attend(const LayerCache& cache, const Step& step, ConstRows 
   }
   if (const int64_t count = rows - step.v.sealed; count > 0)
     read_rows(cache, seq, Side::kV, {step.v.sealed, count, Held::kExact},
-               {values + step.v.sealed * stride, count, heads, dim, stride, room_rows * stride});
+              {values + step.v.sealed * stride, count, heads, dim, stride, room_rows * stride});
 
   const int group = q.heads / heads, tile = num::attention_tile_rows();
   float* const scratch = room.scratch.reserve(num::attention_scratch_floats(dim));

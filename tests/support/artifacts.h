@@ -54,8 +54,8 @@ inline std::shared_ptr<MemoryArtifact> fp8_scales(int layers, int count) {
   return artifact;
 }
 
-// Codebooks of `bits`, ranges of both sides' channels and Q-Norm of the first layers for kvquant, all
-// different; one channel in 16 has lo = hi, some ranges are of one sign.
+// Codebooks of `bits`, ranges of both sides' channels and Q-Norm of the first layers for kvquant,
+// all different; one channel in 16 has lo = hi, some ranges are of one sign.
 inline std::shared_ptr<MemoryArtifact> kvquant_tables(int layers, int channels, int bits) {
   auto artifact = std::make_shared<MemoryArtifact>();
   for (int layer = 0; layer < layers; ++layer) {
@@ -64,7 +64,8 @@ inline std::shared_ptr<MemoryArtifact> kvquant_tables(int layers, int channels, 
       const float shift = 0.01f * static_cast<float>(layer) + (side[0] == 'v' ? 0.03f : 0.0f);
       std::vector<float> codebook;
       for (int i = 0; i < 1 << bits; ++i) {
-        const float t = (static_cast<float>(i) + 0.5f) / static_cast<float>(1 << bits) * 2.0f - 1.0f;
+        const float t =
+            (static_cast<float>(i) + 0.5f) / static_cast<float>(1 << bits) * 2.0f - 1.0f;
         codebook.push_back(t * (0.5f + 0.4f * t * t) + shift);
       }
       std::vector<uint16_t> lo, hi;
