@@ -103,7 +103,7 @@ void fit_pieces(Calibrator& calibrator, int threads) {
 
 CalibrationTime calibrate(const ModelText& in, int64_t length, Calibrator& calibrator) {
   const CalibrationNeeds needs = calibrator.needs();
-  const auto windows = cut(in.tokens, length, needs.gradients ? 2 : 1);
+  const auto windows = cut(in.tokens, length, needs.tokens);
   model::require_in_window(in.checkpoint->config(), std::ssize(windows.front()));
   CalibrationTime time{.windows = std::ssize(windows)};
   Clock::time_point begin = Clock::now();

@@ -15,9 +15,9 @@ struct CalibrationTime {
 };
 
 // Shows the calibrator the text, `length` tokens at a time, each window a sequence of its own; the
-// last may be shorter, and is left out if gradients are asked for and it is one token, which has
-// none. Then fits it. Progress on standard error. Throws an environment Error where the model's
-// sliding window is shorter than a window.
+// last may be shorter, and is left out where it has fewer tokens than needed. Then fits it.
+// Progress on standard error. Throws a usage Error where no window is left, an environment Error
+// where the model's sliding window is shorter than a window.
 CalibrationTime calibrate(const ModelText& in, int64_t length, Calibrator& calibrator);
 
 }  // namespace kvx::eval

@@ -1,4 +1,5 @@
 // Calibration of kvquant: ranges of channels, codebooks, Q-Norm (ref/kvquant/calibrate.md).
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <map>
@@ -40,14 +41,12 @@ class KvquantCalibrator final : public Calibrator {
   explicit KvquantCalibrator(const Settings& settings) : settings_(settings) {}
 
   CalibrationNeeds needs() const override {
-    return {settings_.pre_rope ? KeySpace::kPreRope : KeySpace::kRotated, fits()};
+    return {.keys = settings_.pre_rope ? KeySpace::kPreRope : KeySpace::kRotated,
+            .gradients = fits(),
+            .tokens = std::max<int64_t>(fits() ? 2 : 1, settings_.sink + 1)};
   }
 
   void observe(const CalibrationRows& rows) override {
-    if (rows.k.tokens <= settings_.sink) {
-      throw usage_error("kvquant: a window of " + std::to_string(rows.k.tokens) +
-                        " tokens leaves none beside a sink of " + std::to_string(settings_.sink));
-    }
     observe(rows, Side::kK, rows.k, rows.dk);
     observe(rows, Side::kV, rows.v, rows.dv);
   }

@@ -10,6 +10,7 @@ namespace kvx {
 struct CalibrationNeeds {
   KeySpace keys = KeySpace::kRotated;
   bool gradients = false;  // dL/dK and dL/dV besides K and V
+  int64_t tokens = 1;      // least of a window
 };
 
 // One layer of one window, a sequence of its own: [tokens][kv heads][head dim] each, keys (and

@@ -231,7 +231,7 @@ TEST_F(CalibrateKvquant, Refuses) {
   expect(run("kvquant:nf3,kaxis=token", data), 2, {"needs no calibration"});
   expect(run("kvquant:nuq3,cb=#00000000", data), 2, {"cb is what kvx calibrate makes"});
   expect(run("kvquant:nuq3,o0.03", data), 2, {"whole"});
-  expect(run("kvquant:nuq3,s40", data), 2, {"window of 40 tokens", "sink of 40"});
+  expect(run("kvquant:nuq3,s40", data), 2, {"--length 40", "41 or more tokens"});
   expect(run("kvquant:nuq3", {"--data", text_, "--samples", "1000"}), 2,
          {"--samples 1000", "of 40"});
   expect(run("kvquant:nuq3", {"--data", text_, "--samples", "0"}), 2, {"--samples"});
