@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ref/cache/append_checks.h"
 #include "ref/cache/elements.h"
 #include "sim/api/error.h"
 
@@ -63,16 +64,7 @@ PrefixCache::Sequence& PrefixCache::find(SeqId seq) {
 // Writing.
 
 void PrefixCache::append(ConstRows k, ConstRows v, std::span<const Span> spans) {
-  check_spans(k, spans, "append: k");
-  check_spans(v, spans, "append: v");
-  for (size_t i = 0; i < spans.size(); ++i) {
-    require(spans[i].first == find(spans[i].seq).length, "append: span does not start at the end");
-    for (size_t j = 0; j < i; ++j) {
-      require(spans[i].seq != spans[j].seq, "append: two spans of one sequence");
-    }
-  }
-  require(k.heads == config_.shape.kv_heads && v.heads == config_.shape.kv_heads,
-          "append: rows of another number of heads");
+  check_append(config_.shape, k, v, spans, [&](SeqId seq) { return find(seq).length; });
   // Everything that can throw comes before the first lasting change.
   try {
     add_rows(Side::kK, k, spans);
@@ -99,18 +91,6 @@ void PrefixCache::append(ConstRows k, ConstRows v, std::span<const Span> spans) 
   }
 }
 
-void PrefixCache::check_spans(ConstRows rows, std::span<const Span> spans, const char* name) const {
-  int64_t tokens = 0;
-  for (const Span& span : spans) {
-    require(span.count >= 0, "span of negative count");
-    tokens += span.count;
-  }
-  if (rows.tokens != tokens || rows.heads <= 0 || rows.heads % config_.shape.kv_heads != 0 ||
-      rows.dim != config_.shape.head_dim) {
-    throw std::logic_error(std::string(name) + " is not of the shape of spans and layer");
-  }
-}
-
 void PrefixCache::add_rows(Side side, ConstRows rows, std::span<const Span> spans) {
   const auto dim = static_cast<size_t>(rows.dim);
   int64_t at = 0;
@@ -126,11 +106,8 @@ void PrefixCache::add_rows(Side side, ConstRows rows, std::span<const Span> span
         if (config_.nonfinite == NonFinite::kPropagate) continue;
         const size_t channel = first_non_finite(traits_.input, next, dim);
         if (channel == dim) continue;
-        throw environment_error("layer " + std::to_string(config_.shape.layer) + ", " +
-                                side_name(side) + ", head " + std::to_string(head) + ", token " +
-                                std::to_string(token) + ", channel " + std::to_string(channel) +
-                                ": " + std::to_string(row[channel]) + " is not finite in " +
-                                element_name(traits_.input));
+        throw not_finite(config_.shape, side, head, token, static_cast<int64_t>(channel),
+                         row[channel], traits_.input);
       }
     }
   }

@@ -103,7 +103,6 @@ class PrefixCache final : public StoredCache {
   const SideScheme& scheme(Side side) const { return sides_[static_cast<size_t>(side)]; }
   const Sequence& find(SeqId seq) const;
   Sequence& find(SeqId seq);
-  void check_spans(ConstRows rows, std::span<const Span> spans, const char* name) const;
   // Rounds rows to the input type and adds them to the sequences' exact rows; throws where one is
   // not finite.
   void add_rows(Side side, ConstRows rows, std::span<const Span> spans);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ref/cache/append_checks.h"
 #include "ref/cache/elements.h"
 #include "ref/cache/prefix_cache.h"
 #include "sim/num/attention.h"
@@ -70,7 +71,7 @@ void PrefixCache::read(SeqId seq, Side side, RowRange range, Rows out) const {
 }
 
 void PrefixCache::attend(ConstRows q, std::span<const Span> spans, Rows out) const {
-  check_spans(q, spans, "attend: q");
+  check_spans(config_.shape, q, spans, "attend: q");
   require(out.tokens == q.tokens && out.heads == q.heads && out.dim == q.dim,
           "attend: out is not of the shape of q");
   const int kv_heads = config_.shape.kv_heads;

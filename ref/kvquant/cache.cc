@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "ref/cache/append_checks.h"
 #include "sim/api/error.h"
 #include "sim/num/formats.h"
 
@@ -40,18 +41,6 @@ Cache::Sequence& Cache::find(SeqId seq) {
 
 // Writing.
 
-void Cache::check_spans(ConstRows rows, std::span<const Span> spans, const char* name) const {
-  int64_t tokens = 0;
-  for (const Span& span : spans) {
-    require(span.count >= 0, "span of negative count");
-    tokens += span.count;
-  }
-  if (rows.tokens != tokens || rows.heads <= 0 || rows.heads % config_.shape.kv_heads != 0 ||
-      rows.dim != config_.shape.head_dim) {
-    throw std::logic_error(std::string(name) + " is not of the shape of spans and layer");
-  }
-}
-
 std::vector<float> Cache::rounded(Side side, ConstRows rows, std::span<const Span> spans) const {
   std::vector<float> all(static_cast<size_t>(rows.tokens * channels()));
   const auto dim = static_cast<size_t>(rows.dim);
@@ -66,10 +55,7 @@ std::vector<float> Cache::rounded(Side side, ConstRows rows, std::span<const Spa
         const float* const bad =
             std::find_if_not(to, to + dim, [](float x) { return std::isfinite(x); });
         if (bad == to + dim) continue;
-        throw environment_error("layer " + std::to_string(config_.shape.layer) + ", " +
-                                side_name(side) + ", head " + std::to_string(head) + ", token " +
-                                std::to_string(token) + ", channel " + std::to_string(bad - to) +
-                                ": " + std::to_string(from[bad - to]) + " is not finite in f16");
+        throw not_finite(config_.shape, side, head, token, bad - to, from[bad - to], traits_.input);
       }
     }
   }
@@ -77,17 +63,10 @@ std::vector<float> Cache::rounded(Side side, ConstRows rows, std::span<const Spa
 }
 
 void Cache::append(ConstRows k, ConstRows v, std::span<const Span> spans) {
-  check_spans(k, spans, "append: k");
-  check_spans(v, spans, "append: v");
-  require(k.heads == config_.shape.kv_heads && v.heads == config_.shape.kv_heads,
-          "append: rows of another number of heads");
-  for (size_t i = 0; i < spans.size(); ++i) {
-    require(spans[i].first == find(spans[i].seq).length, "append: span does not start at the end");
-    for (size_t j = 0; j < i; ++j) {
-      require(spans[i].seq != spans[j].seq, "append: two spans of one sequence");
-    }
-    if (settings_.sparse() && spans[i].first + spans[i].count > UINT32_MAX / channels()) {
-      throw environment_error("kvquant: " + std::to_string(spans[i].first + spans[i].count) +
+  check_append(config_.shape, k, v, spans, [&](SeqId seq) { return find(seq).length; });
+  for (const Span& span : spans) {
+    if (settings_.sparse() && span.first + span.count > UINT32_MAX / channels()) {
+      throw environment_error("kvquant: " + std::to_string(span.first + span.count) +
                               " tokens may have more than 2^32 outliers");
     }
   }

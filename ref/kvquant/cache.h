@@ -84,7 +84,6 @@ class Cache final : public StoredCache {
   int64_t outlier_bytes() const { return settings_.paper ? 4 : 8; }
   int64_t row_words() const;  // of the codes of one token and head
 
-  void check_spans(ConstRows rows, std::span<const Span> spans, const char* name) const;
   // Tokens of all spans, [token][d], rounded to fp16; throws where one is not finite.
   std::vector<float> rounded(Side side, ConstRows rows, std::span<const Span> spans) const;
   void store(Side side, std::span<const float> rows, Store& to) const;

@@ -1,6 +1,7 @@
 // kvquant::Cache: what queries read.
 #include <algorithm>
 
+#include "ref/cache/append_checks.h"
 #include "ref/kvquant/cache.h"
 #include "sim/num/attention.h"
 #include "sim/num/formats.h"
@@ -86,7 +87,7 @@ std::vector<float> Cache::attended(Side side, const Sequence& sequence, int64_t 
 }
 
 void Cache::attend(ConstRows q, std::span<const Span> spans, Rows out) const {
-  check_spans(q, spans, "attend: q");
+  check_spans(config_.shape, q, spans, "attend: q");
   require(out.tokens == q.tokens && out.heads == q.heads && out.dim == q.dim,
           "attend: out is not of the shape of q");
   const int group = q.heads / config_.shape.kv_heads;
