@@ -13,7 +13,9 @@ from problems import ProblemMaker
 
 PAD = 0  # <unk>, which byte fallback never produces: no target
 TOKEN_BITS = 12  # of an entry of a batch; what kind of target the token is stands above
-PLAIN, VALUE, ANSWER = 0, 1, 2  # prose and questions, values of needles and pass keys, answers of word problems
+# Prose and questions; values of needles and pass keys after their first digit; answers of word problems; first digits of
+# values, which tell whether the right needle was found.
+PLAIN, VALUE, ANSWER, LEAD = 0, 1, 2, 3
 SHORTEST = 64  # tokens of a document; a row's rest below that is padding
 
 
@@ -60,7 +62,8 @@ class Documents:
             document = make(rng, tokens - 1)
             entries = np.array(document.ids, dtype=np.int16)
             for begin, end in document.spans:
-                entries[begin:end] |= VALUE << TOKEN_BITS
+                entries[begin] |= LEAD << TOKEN_BITS
+                entries[begin + 1 : end] |= VALUE << TOKEN_BITS
         return [tokenizer.BOS, *entries] if 0 < len(entries) < room else None
 
     def arithmetic(self, rng, tokens):

@@ -11,6 +11,7 @@ import numpy as np
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 HEADER_TOKENS = 30  # about
 KEY_TOKENS = 75  # a needle with its share of questions and answers, about
+TOLD_AGAIN = 0.25  # share of single keys that are not asked for: their needle is told again
 PASSKEY_TASK = (
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. "
     "I will quiz you about the important information there."
@@ -71,10 +72,15 @@ class NeedleMaker:
         return self.tokenizer.encode(text)
 
     def build(self, rng, tokens, pairs, asked, one):
-        """`pairs`: (key, value) of each needle, in the order of the text; `asked`: lists of keys, a question each."""
+        """`pairs`: (key, value) of each needle, in the order of the text; `asked`: lists of keys, a question each, or one
+        key, whose needle is told again."""
         needles = [self.encode(" " + needle_text(*pair)) for pair in pairs]
         head = self.encode(header(one) + "\n")
-        questions = [self.answered(pairs, keys, one) for keys in asked]
+        told = dict(pairs)
+        questions = [
+            self.told_again(keys, told[keys]) if isinstance(keys, str) else self.answered(pairs, keys, one)
+            for keys in asked
+        ]
         used = len(head) + sum(map(len, needles)) + sum(len(ids) for ids, _ in questions) + 1
         hay = self.sentences.draw(rng, tokens - used - 2)  # the first piece may lose its blank
         slots = sorted(rng.randint(0, len(hay)) for _ in needles)
@@ -103,19 +109,25 @@ class NeedleMaker:
             ids += digits
         return ids + list(self.encode(".\n")), spans
 
+    def told_again(self, key, value):
+        """Ids of a needle as a line of its own, and the span of its value: what is asked for without a question."""
+        lead = self.encode(needle_text(key, "").removesuffix("."))
+        digits = self.encode(value)
+        return [*lead, *digits, *self.encode(".\n")], [(len(lead), len(lead) + len(digits))]
+
     def value(self, rng):
         return str(rng.randint(1000000, 9999999))
 
     def training(self, rng, tokens):
-        """Several needles, and questions for all of them: the values asked for are what teaches retrieval.
-        A short document is little but needles and questions."""
+        """Several needles, and as many questions: the values asked for are what teaches retrieval. Keys are asked with
+        repetition, so that what is left over tells nothing; a short document is little but needles and questions."""
         most = (tokens - HEADER_TOKENS) // KEY_TOKENS
         kind = rng.random()
         if kind < 0.5 or most < 2:  # a value of a key
             one = True
             keys = self.words.keys(rng, max(1, min(most, rng.choice([1, 2, 4, 8, 8, 16]))))
             pairs = [(key, self.value(rng)) for key in keys]
-            asked = [[key] for key in rng.sample(keys, len(keys))]
+            asked = [key if rng.random() < TOLD_AGAIN else [key] for key in rng.choices(keys, k=len(keys))]
         elif kind < 0.75:  # several values of a key
             one = False
             keys = self.words.keys(rng, max(1, min(most // 2, rng.choice([1, 1, 2, 4]))))
@@ -125,18 +137,11 @@ class NeedleMaker:
             one = False
             keys = self.words.keys(rng, min(most, rng.choice([2, 4, 4, 8, 16])))
             pairs = [(key, self.value(rng)) for key in keys]
-            asked = self.parted(rng, rng.sample(keys, len(keys)))
+            asked = []
+            while sum(map(len, asked)) < len(keys):
+                asked.append(rng.sample(keys, min(len(keys), rng.randint(2, 4))))
         rng.shuffle(pairs)
         return self.build(rng, tokens, pairs, asked, one)
-
-    def parted(self, rng, keys):
-        """`keys` as lists of 2 to 4; a last one left over joins none."""
-        parts = []
-        while len(keys) > 1:
-            size = rng.randint(2, 4)
-            parts.append(keys[:size])
-            keys = keys[size:]
-        return parts
 
     def passkey(self, rng, tokens):
         """LongLoRA's passkey_retrivial.py: a filler of n characters is cut at p, both pieces from its start."""

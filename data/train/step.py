@@ -5,9 +5,9 @@ import time
 import torch
 from torch.nn import functional as F
 
-from batches import ANSWER, PAD, TOKEN_BITS, VALUE
+from batches import ANSWER, LEAD, PAD, TOKEN_BITS, VALUE
 
-KINDS = (VALUE, ANSWER)
+KINDS = (VALUE, ANSWER, LEAD)
 AHEAD = 2  # steps that the host may be in front of the GPU
 
 

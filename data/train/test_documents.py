@@ -94,10 +94,13 @@ class DocumentsTest(unittest.TestCase):
             document = self.maker.training(self.rng, tokens)
             text = self.assert_whole(document)
             longest = max(longest, len(document.ids))
-            hay = text[: text.index("\nWhat ")]
+            body = text.split("\n", 1)[1]
+            hay = re.split(r"\nWhat |\nOne of the special", body)[0]
             needles = re.findall(rf"One of the special magic numbers for (\S+) is: ({VALUE})\.", hay)
+            again = re.findall(rf"\nOne of the special magic numbers for (\S+) is: ({VALUE})\.", body)
+            self.assertLessEqual(set(again), set(needles))
             questions = re.findall(r"The special magic numbers? for (.*) mentioned in the provided text (?:is|are) (.*)\.\n", text)
-            self.assertTrue(questions)
+            self.assertTrue(questions or again)
             for asked, answers in questions:
                 keys = re.split(r", and |, ", asked)
                 expected = [value for key in keys for k, value in needles if k == key]

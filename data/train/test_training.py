@@ -33,7 +33,7 @@ class BatchesTest(unittest.TestCase):
     def test_what_is_marked_as_value_and_answer(self):
         documents = DocumentsOfText()
         rng = random.Random(3)
-        seen = {batches.VALUE: 0, batches.ANSWER: 0}
+        seen = {batches.VALUE: 0, batches.ANSWER: 0, batches.LEAD: 0}
         for _ in range(60):
             entries = np.array(documents.draw(rng, 600) or [], dtype=np.int16)
             ids, kinds = entries & 4095, entries >> batches.TOKEN_BITS
@@ -44,9 +44,13 @@ class BatchesTest(unittest.TestCase):
                 self.assertEqual(marked[batches.ANSWER], "".join(answers))
                 seen[batches.ANSWER] += 1
             elif "magic" in text:
-                answers = "".join(re.findall(r"mentioned in the provided text (?:is|are) (.*)", text))
-                self.assertEqual(marked[batches.VALUE], re.sub(r"\D", "", answers))
+                body = text.split("\n", 1)[1]
+                told = r"(?:mentioned in the provided text (?:is|are)|\nOne of the special magic numbers for \S+ is:) (.*)"
+                values = re.findall(r"\d+", " ".join(re.findall(told, body)))
+                self.assertEqual(marked[batches.LEAD], "".join(value[0] for value in values))
+                self.assertEqual(marked[batches.VALUE], "".join(value[1:] for value in values))
                 seen[batches.VALUE] += 1
+                seen[batches.LEAD] += 1
         self.assertGreater(min(seen.values()), 5)
 
     def test_rows_hold_whole_documents(self):
@@ -67,12 +71,12 @@ class LossTest(unittest.TestCase):
         torch.manual_seed(2)
         model = Llama(Config(vocab=4096, hidden=64, layers=1, heads=1, kv_heads=1, inner=64))
         tables = rotary_tables(model.config, 8, "cpu")
-        value, answer = (kind << batches.TOKEN_BITS for kind in (batches.VALUE, batches.ANSWER))
+        value, answer, lead = (kind << batches.TOKEN_BITS for kind in (batches.VALUE, batches.ANSWER, batches.LEAD))
         rows = [
-            torch.tensor([[1, 50, 60 | value, 70]], dtype=torch.int16),
+            torch.tensor([[1, 50 | lead, 60 | value, 70]], dtype=torch.int16),
             torch.tensor([[1, 80 | answer, 0], [1, 90, 95 | value]], dtype=torch.int16),
         ]
-        loss, sums, marks = step.losses(model, rows, tables, (1.0, 4.0, 2.0))
+        loss, sums, marks = step.losses(model, rows, tables, (1.0, 4.0, 2.0, 8.0))
         nll = {}
         for line in ([1, 50, 60, 70], [1, 80], [1, 90, 95]):
             ids = torch.tensor(line)
@@ -80,10 +84,10 @@ class LossTest(unittest.TestCase):
             for target, p in zip(line[1:], logits.softmax(-1)):
                 nll[target] = -p[target].log().item()
         a, b, c, d, e, f = (nll[token] for token in (50, 60, 70, 80, 90, 95))
-        self.assertAlmostEqual(loss.item(), (a + 4 * b + c + 2 * d + e + 4 * f) / 13, places=4)
-        for ours, expected in zip(sums.tolist(), (a + b + c, d + e + f, b + f, d)):
+        self.assertAlmostEqual(loss.item(), (8 * a + 4 * b + c + 2 * d + e + 4 * f) / 20, places=4)
+        for ours, expected in zip(sums.tolist(), (a + b + c, d + e + f, b + f, d, a)):
             self.assertAlmostEqual(ours, expected, places=3)
-        self.assertEqual(marks.tolist(), [3, 3, 2, 1])
+        self.assertEqual(marks.tolist(), [3, 3, 2, 1, 1])
 
 
 class MuonTest(unittest.TestCase):

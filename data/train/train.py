@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--groups",
-        default="prose:32:2048,documents:28:1024,documents:9:4096",
+        default="prose:16:2048,documents:36:1024,documents:15:4096",
         help="rows of a batch, KIND:ROWS:LENGTH",
     )
     parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
@@ -41,8 +41,11 @@ def arguments():
     parser.add_argument("--decay", type=float, default=0.1, help="weight decay of matrices")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--heads", type=int, default=4, help="of queries")
+    parser.add_argument("--kv-heads", type=int, default=2)
     parser.add_argument("--inner", type=int, default=832)
     parser.add_argument("--value-weight", type=float, default=4.0, help="of a token of a needle's value")
+    parser.add_argument("--lead-weight", type=float, default=24.0, help="of the first digit of a needle's value")
     parser.add_argument("--answer-weight", type=float, default=2.0, help="of a token of a word problem's answer")
     parser.add_argument("--workers", type=int, default=max(1, min(12, (os.cpu_count() or 2) - 3)))
     parser.add_argument("--attention", choices=["auto", "flash", "cudnn"], default="auto")
@@ -109,7 +112,13 @@ def main():
         model = export.load(options.init, device)
         history = export.read_history(options.init)
     else:
-        config = Config(layers=options.layers, hidden=options.hidden, inner=options.inner)
+        config = Config(
+            layers=options.layers,
+            hidden=options.hidden,
+            heads=options.heads,
+            kv_heads=options.kv_heads,
+            inner=options.inner,
+        )
         model = Llama(config).to(device)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {device}", flush=True)
 
@@ -118,7 +127,7 @@ def main():
     tables = rotary_tables(model.config, max(width for _, width in shapes), device)
     if device == "cuda":
         attention.choose(options.attention, shapes, model.config)
-    weights = (1.0, options.value_weight, options.answer_weight)
+    weights = (1.0, options.value_weight, options.answer_weight, options.lead_weight)
     compiled = not options.no_compile
     step = Step(model, optimizers(model, options), shapes, tables, weights, compiled, not options.no_graph)
     first = sum(call["steps"] for call in history)  # data of earlier calls is not seen again

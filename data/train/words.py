@@ -65,4 +65,4 @@ def evaluation_words(tasks=TASKS):
 def training_words():
     words = read_json(os.path.join(HERE, "words.json"))
     lists = (words[name] for name in ("key_adjectives", "key_nouns", "names", "nouns"))
-    return Words(*lists, invented=0.35, forbidden=evaluation_words().all())
+    return Words(*lists, invented=0.25, forbidden=evaluation_words().all())
