@@ -1,6 +1,7 @@
 // Rows of K and V that another engine computed, refusals in the CPU engine's words, and the view of
 // a layer's cache.
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -13,6 +14,21 @@ namespace {
 
 const char* input_name(InputType input) {
   return input == InputType::kF16 ? "f16" : input == InputType::kBf16 ? "bf16" : "f32";
+}
+
+bool stay_finite(const ConstRows& rows, InputType input) {
+  const float limit = overflow_of(input);
+  bool finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : finite)
+  for (int64_t t = 0; t < rows.tokens; ++t) {
+    for (int head = 0; head < rows.heads; ++head) {
+      const float* row = rows.row(t, head);
+      int good = 1;
+      for (int64_t c = 0; c < rows.dim; ++c) good &= static_cast<int>(std::fabs(row[c]) < limit);
+      finite = finite && good != 0;
+    }
+  }
+  return finite;
 }
 
 }  // namespace
@@ -52,9 +68,7 @@ void Engine::append(SeqId seq, int layer, ConstRows k, ConstRows v) {
   for (int32_t first = 0; first < arrival.count; first += pass_rows) {
     const int32_t count = std::min(pass_rows, arrival.count - first);
     const PassSpan span{.first = arrival.first + first, .slot = pool_.slot(seq), .count = count};
-    spans_.upload({&span, 1}, 0, stream_);
-    upload_rows(k.slice(first, count), buffers_.k());
-    upload_rows(v.slice(first, count), buffers_.v());
+    upload_rows(span, k.slice(first, count), v.slice(first, count));
     const AppendArgs args{.k = {.data = buffers_.k()},
                           .v = {.data = buffers_.v()},
                           .pass = {.spans = spans_.get(),
@@ -65,7 +79,6 @@ void Engine::append(SeqId seq, int layer, ConstRows k, ConstRows v) {
                           .view = {pool_.view(layer, Side::kK), pool_.view(layer, Side::kV)}};
     pool_.kernels(layer).append(args, stream_);
     pool_.kernels(layer).settle(args, stream_);
-    stream_.wait();
   }
   arrival.seen[static_cast<size_t>(layer)] = true;
   if (!std::ranges::all_of(arrival.seen, [](bool seen) { return seen; })) return;
@@ -75,6 +88,7 @@ void Engine::append(SeqId seq, int layer, ConstRows k, ConstRows v) {
 
 void Engine::check_rows(int layer, Side side, int64_t first, const ConstRows& rows) const {
   const InputType input = pool_.kernels(layer).traits().input;
+  if (stay_finite(rows, input)) return;
   for (int64_t t = 0; t < rows.tokens; ++t) {
     for (int head = 0; head < rows.heads; ++head) {
       const float* row = rows.row(t, head);
@@ -99,17 +113,30 @@ const LayerCache& Engine::cache(int layer) const {
   return *view;
 }
 
-// To [tokens][heads][dim] on the device.
-void Engine::upload_rows(const ConstRows& rows, float* to) {
-  staged_rows_.clear();
-  for (int64_t t = 0; t < rows.tokens; ++t) {
-    for (int head = 0; head < rows.heads; ++head)
-      staged_rows_.insert(staged_rows_.end(), rows.row(t, head), rows.row(t, head) + rows.dim);
+// To the first of `spans_` and to [tokens][heads][dim] of the buffers, through page-locked memory:
+// the host copies the next rows while the device takes these.
+void Engine::upload_rows(const PassSpan& span, const ConstRows& k, const ConstRows& v) {
+  RowStage& stage = row_stages_[next_row_stage_];
+  next_row_stage_ = 1 - next_row_stage_;
+  stage.taken.wait();
+  const int64_t width = int64_t{k.heads} * k.dim, count = k.tokens * width;
+  float* to = stage.rows.reserve(2 * count);
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < k.tokens; ++t) {
+    for (int head = 0; head < k.heads; ++head) {
+      float* at = to + t * width + head * k.dim;
+      std::copy_n(k.row(t, head), k.dim, at);
+      std::copy_n(v.row(t, head), k.dim, at + count);
+    }
   }
-  check(cudaMemcpyAsync(to, staged_rows_.data(), staged_rows_.size() * sizeof(float),
-                        cudaMemcpyHostToDevice, stream_),
-        "rows to the device");
-  stream_.wait();
+  *stage.span.reserve(1) = span;
+  spans_.upload({stage.span.get(), 1}, 0, stream_);
+  for (const auto& [device, host] :
+       {std::pair(buffers_.k(), to), std::pair(buffers_.v(), to + count)})
+    check(cudaMemcpyAsync(device, host, static_cast<size_t>(count) * sizeof(float),
+                          cudaMemcpyHostToDevice, stream_),
+          "rows to the device");
+  stage.taken.record(stream_);
 }
 
 }  // namespace kvx::gpu

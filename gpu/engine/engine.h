@@ -5,6 +5,7 @@
 // the device. contexts.cc: rows that come from elsewhere.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -69,6 +70,12 @@ class Engine final : public model::Transformer {
     int32_t count = 0;
     std::vector<bool> seen;  // by layer
   };
+  // Rows on their way to the device.
+  struct RowStage {
+    PinnedArray<float> rows;
+    PinnedArray<PassSpan> span;
+    Event taken;
+  };
   struct NonFiniteValue {
     int layer;
     Side side;
@@ -120,7 +127,7 @@ class Engine final : public model::Transformer {
   std::vector<int32_t> greedy_part(HostPass& pass, int64_t steps);
   std::vector<int32_t> greedy_by_passes(std::span<const model::Chunk> chunks,
                                         std::vector<int32_t>& fed, int64_t steps);
-  void upload_rows(const ConstRows& rows, float* to);
+  void upload_rows(const PassSpan& span, const ConstRows& k, const ConstRows& v);
 
   std::shared_ptr<const DeviceModel> model_;
   EngineSettings settings_;
@@ -140,7 +147,8 @@ class Engine final : public model::Transformer {
 
   int given_slot_ = 0;  // of the logits that the sink reads
   std::map<SeqId, Arrival> arrivals_;
-  std::vector<float> staged_rows_;
+  std::array<RowStage, 2> row_stages_;
+  int next_row_stage_ = 0;
   std::function<void(const model::LayerTap&)> tap_;
   std::vector<int> tapped_;  // layers; empty: all
   PinnedArray<float> tap_rows_;
