@@ -7,6 +7,8 @@
 //   wherever they are needed.
 // - Codes of values that are not finite follow from one order of fp16 numbers, NaN above all.
 // - Every token but the sink is sealed when it is appended, before the read.
+#include <utility>
+
 #include "ref/kvquant/cache.h"
 #include "ref/registry.h"
 #include "sim/api/error.h"
@@ -55,7 +57,8 @@ std::unique_ptr<StoredCache> make_kvquant(const Descriptor& descriptor, const Ca
         settings, side, kvquant::read_tables(settings, artifact.get(), shape.layer, side, channels),
         channels);
   };
-  return std::make_unique<kvquant::Cache>(settings, config, coder(Side::kK), coder(Side::kV));
+  kvquant::RowCoder k = coder(Side::kK), v = coder(Side::kV);  // K is refused first
+  return std::make_unique<kvquant::Cache>(settings, config, std::move(k), std::move(v));
 }
 
 }  // namespace kvx::ref
