@@ -177,7 +177,9 @@ void Shadow::append_context(const std::vector<ContextRows>& context) {
 
 void Shadow::finish(const model::Transformer& engine, SeqId seq) {
   wait();
-  const auto is_decoded = [](const std::string& tensor) { return tensor.ends_with(".decoded"); };
+  const auto is_decoded = [](const std::string& tensor) {
+    return tensor.ends_with(".decoded") || tensor.ends_with(".decoded_fp32");
+  };
   for (const Layer& layer : layers_)
     compare_contents(layer.layer, cache_content(*layer.cache, layer.seq),
                      cache_content(engine.cache(layer.layer), seq),

@@ -30,3 +30,9 @@ add_test(NAME oracle.ggml_blocks
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/ggml_blocks.py
     $<TARGET_FILE:ggml_blocks>)
 set_tests_properties(oracle.ggml_blocks PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
+
+# kvquant against PyTorch, both profiles; skipped without PyTorch.
+add_test(NAME oracle.kvquant_torch
+  COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/kvquant_torch.py
+    $<TARGET_FILE:kvx>)
+set_tests_properties(oracle.kvquant_torch PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)

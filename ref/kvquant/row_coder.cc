@@ -72,7 +72,8 @@ RowCoder::RowCoder(const Settings& settings, Side side, SideTables tables, int64
 }
 
 //   z = fl(fl(hi + lo) .5)   r = fl(fl(hi - lo) .5)       zr=fp16: every step rounded to fp16
-//   k = fl(Q / fl(hi - lo))  o = fl(lo k), Q = 2^b - 1    intB; a token's in profile paper: whole
+//   k = fl(fl(1 / fl(hi - lo)) Q)  o = fl(lo k), Q = 2^b - 1          intB, profile repo
+//   k = fl(Q / fl(hi - lo))        o alike, that of a token whole     intB, profile paper
 RowCoder::Scale RowCoder::scale_of(uint16_t lo_bits, uint16_t hi_bits) const {
   const float lo = num::f16_decode(lo_bits), hi = num::f16_decode(hi_bits);
   const bool half = settings_.half_ranges && axis_ == Axis::kChannel;
@@ -81,7 +82,8 @@ RowCoder::Scale RowCoder::scale_of(uint16_t lo_bits, uint16_t hi_bits) const {
     return {fl(fl(hi + lo) * 0.5f), fl(fl(hi - lo) * 0.5f)};
   }
   const auto top = static_cast<float>(settings_.codes() - 1);
-  const float k = fl(top / fl(hi - lo));
+  const float range = fl(hi - lo);
+  const float k = settings_.paper ? top / range : fl(fl(1.0f / range) * top);
   float o = fl(lo * k);
   if (settings_.paper && axis_ == Axis::kToken) {
     o = std::isnan(o) ? o : std::clamp(std::nearbyint(o), -top, 0.0f);
@@ -151,7 +153,7 @@ void RowCoder::encode_integers(std::span<const float> x, std::span<const Scale> 
   }
 }
 
-//   x^ = fl(fl(c r) + z)     nf with zr=fp16: both steps rounded to fp16
+//   x^ = fl(fl(c r) + z)     nf with zr=fp16: h(c r), and without outliers h of the sum
 //   x^ = fl(fl(q + o) / k)   intB
 // and 0 where that is not finite; an outlier is its value, profile repo: fl(value + z) if not intB.
 void RowCoder::decode(std::span<const uint8_t> codes, uint16_t lo, uint16_t hi,
@@ -171,7 +173,7 @@ void RowCoder::decode(std::span<const uint8_t> codes, uint16_t lo, uint16_t hi,
         settings_.type == Type::kNf && settings_.half_ranges && axis_ == Axis::kChannel;
     if (half) num::f16_round(x, x);
     for (size_t j = 0; j < x.size(); ++j) x[j] = x[j] + scales[j].a;
-    if (half) num::f16_round(x, x);
+    if (half && !settings_.sparse()) num::f16_round(x, x);
   }
   if (!settings_.paper && !integers) {
     for (const Outlier& one : outliers) x[one.channel] = one.value + scales[one.channel].a;

@@ -40,7 +40,7 @@ struct Rule {
     const bool hidden = outlier && !paper;
     const auto top = static_cast<float>((1 << bits) - 1);
     if (codebook.empty()) {
-      const float k = fl(top / fl(hi - lo));
+      const float k = paper ? top / (hi - lo) : fl(fl(1.0f / fl(hi - lo)) * top);
       float o = fl(lo * k);
       if (paper && !channels && !std::isnan(o)) o = std::clamp(std::nearbyint(o), -top, 0.0f);
       const float t = std::nearbyint(k * (hidden ? 0.0f : x) - o);

@@ -185,7 +185,7 @@ TEST(Kvquant, Integers) {
             Floats(2));
 }
 
-// One token -1 .. 2 in steps of 1/2: k = 7/3, lo k = -7/3; whole: -2.
+// One token -1 .. 2: k = 7/3 (profile repo: 7 times the rounded 1/3), lo k = -7/3; whole: -2.
 TEST(Kvquant, IntegersOfATokenHaveAWholeOffsetInProfilePaper) {
   const Floats x = {-1, -.5f, 0, .5f, 1, 2};
   const float k = 7.0f / 3.0f;
@@ -195,7 +195,8 @@ TEST(Kvquant, IntegersOfATokenHaveAWholeOffsetInProfilePaper) {
   EXPECT_EQ(whole.of<float>("v.decoded")[5], num::f16_round(5.0f / k));
   const Coded real = coded("kvquant:int3,kaxis=token", nullptr, 6, x);
   EXPECT_EQ(real.of<uint8_t>("v.codes"), (Codes{0, 1, 2, 4, 5, 7}));
-  EXPECT_EQ(real.of<float>("v.decoded_fp32")[2], (2.0f + -1.0f * k) / k);
+  const float product = 1.0f / 3.0f * 7.0f;
+  EXPECT_EQ(real.of<float>("v.decoded_fp32")[2], (2.0f - product) / product);
 }
 
 // Example 6.
