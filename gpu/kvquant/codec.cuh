@@ -30,7 +30,8 @@ struct Codec {
     const float lo = f16_decode(lo_bits), hi = f16_decode(hi_bits);
     if (!integer) return {__fmul_rn(__fadd_rn(hi, lo), 0.5f), __fmul_rn(__fsub_rn(hi, lo), 0.5f)};
     const auto top = static_cast<float>((1 << bits) - 1);
-    const float k = __fdiv_rn(top, __fsub_rn(hi, lo));
+    const float range = __fsub_rn(hi, lo);
+    const float k = paper ? __fdiv_rn(top, range) : __fmul_rn(__frcp_rn(range), top);
     float o = __fmul_rn(lo, k);
     // The paper's integer offset of ranges of tokens.
     if (paper && !is_nan(o)) o = fminf(fmaxf(rintf(o), -top), 0.0f);
@@ -46,19 +47,19 @@ struct Codec {
     return {s.x, s.y};
   }
 
+  // What is not finite decodes to 0, but for outliers that are stored as they are.
+  __device__ static float finite_or_0(float y) { return is_finite(y) ? y : 0.0f; }
   __device__ float inlier(uint32_t code, Scale s) const {
-    if (integer) return __fdiv_rn(__fadd_rn(__uint2float_rn(code), s.a), s.b);
+    if (integer) return finite_or_0(__fdiv_rn(__fadd_rn(__uint2float_rn(code), s.a), s.b));
     const float product = __fmul_rn(__ldg(decoded + code), s.b);
-    return __fadd_rn(half_product ? round_half(product) : product, s.a);
+    if (!half_product) return finite_or_0(__fadd_rn(product, s.a));
+    const float y = __fadd_rn(round_half(product), s.a);
+    return finite_or_0(per_side > 0 ? y : round_half(y));
   }
   __device__ float outlier(uint16_t bits_of_x, Scale s) const {
     const float x = f16_decode(bits_of_x);
-    return paper || integer ? x : __fadd_rn(__fsub_rn(x, s.a), s.a);
-  }
-  // The official code gives 0 for what is not finite.
-  __device__ float result(float x) const {
-    if (!paper && !is_finite(x)) return 0.0f;
-    return unrounded ? x : round_half(x);
+    if (paper) return x;
+    return finite_or_0(integer ? x : __fadd_rn(__fsub_rn(x, s.a), s.a));
   }
 
   __device__ void load8(const SideView& view, const RowPlace& place, int channel,
@@ -80,7 +81,8 @@ struct Codec {
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       if (!by_token && i > 0) s = channel_scale(first + i);
-      x[i] = result((marks >> i & 1u) != 0 ? outlier(outliers[i], s) : inlier(code[i], s));
+      const float y = (marks >> i & 1u) != 0 ? outlier(outliers[i], s) : inlier(code[i], s);
+      x[i] = unrounded ? y : round_half(y);
     }
   }
 

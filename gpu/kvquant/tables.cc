@@ -89,7 +89,9 @@ std::vector<float> integer_positions(int codes) {
 Scale channel_scale(const Settings& settings, float lo, float hi) {
   const auto fl = [&](float x) { return settings.half_ranges ? half(x) : x; };
   if (!settings.integer()) return {fl(fl(hi + lo) * 0.5f), fl(fl(hi - lo) * 0.5f)};
-  const float k = fl(static_cast<float>(settings.codes() - 1) / fl(hi - lo));
+  const auto top = static_cast<float>(settings.codes() - 1);
+  const float range = fl(hi - lo);
+  const float k = settings.paper ? top / range : fl(fl(1.0f / range) * top);
   return {fl(lo * k), k};
 }
 
