@@ -24,24 +24,27 @@ __device__ inline Eight load_bounds(const Codec& codec, int j, int width, int ch
   return load_halves(codec.bounds + int64_t{j} * width + channel);
 }
 
-// Marks and odd codes of eight values of which some are outside their ranges (`outside`).
+// Codes that bounds do not give: of values `outside` their ranges, and of all values where they are
+// looked for in the codebook.
 template <int kBits>
-__device__ inline void seal_outside(const Codec& codec, const Eight& x, uint32_t outside, int width,
-                                    int channel, uint32_t& codes) {
+__device__ inline void seal_odd(const Codec& codec, const Eight& x, uint32_t outside, int width,
+                                int channel, uint32_t& codes) {
   if (codec.integer) return;
   const auto scale = [&](int i) { return codec.channel_scale(channel + i); };
-  if (codec.per_side > 0 && !codec.paper) {
-    hide_outliers<kBits>(codec, outside, scale, codes);
-    return;
-  }
-  const Eight first = load_bounds(codec, 0, width, channel);
-  const Eight last = load_bounds(codec, 1 << kBits, width, channel);
-  uint32_t far[4];
+  const bool hides = codec.per_side > 0 && !codec.paper;
+  if (codec.seeks) {
+    look_up_codes<kBits>(codec, x, 0xFFu, scale, codes);
+  } else if (!hides) {
+    const Eight first = load_bounds(codec, 0, width, channel);
+    const Eight last = load_bounds(codec, 1 << kBits, width, channel);
+    uint32_t far[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    far[i] = below_mask(x.word[i], first.word[i]) | at_least_mask(x.word[i], last.word[i]) |
-             at_least_mask(x.word[i] & 0x7FFF7FFFu, 0x7C007C00u);
-  look_up_codes<kBits>(codec, x, byte_of(far), scale, codes);
+    for (int i = 0; i < 4; ++i)
+      far[i] = below_mask(x.word[i], first.word[i]) | at_least_mask(x.word[i], last.word[i]) |
+               at_least_mask(x.word[i] & 0x7FFF7FFFu, 0x7C007C00u);
+    look_up_codes<kBits>(codec, x, byte_of(far), scale, codes);
+  }
+  if (hides) hide_outliers<kBits>(codec, outside, scale, codes);
 }
 
 template <int kBits>
@@ -100,7 +103,7 @@ __global__ void __launch_bounds__(kChannelThreads, kBits == 2 ? 6 : 4)
           count_codes<kBits>(coded, [&](int j, int p) { return bound[j - 1].word[p]; });
       const bool any = (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
       const uint32_t outside = any ? byte_of(mask) : 0u;
-      if (any) seal_outside<kBits>(s.codec, x[i], outside, width, channel, codes);
+      if (any || s.codec.seeks) seal_odd<kBits>(s.codec, x[i], outside, width, channel, codes);
       const TokenRows place(s, span.slot, token);
       const int64_t row = place.first + head * place.stride;
       store_codes<kBits>(view.codes + row * row_bytes + in_head / 8 * kBits, codes, quad);
