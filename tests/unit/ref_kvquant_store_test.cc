@@ -142,8 +142,9 @@ TEST(KvquantArtifact, MustBeCalibratedForTheSame) {
       {"kvquant:nuq3,o0.01,s1,kaxis=token", "kaxis"},
       {"fp8:e4m3", "another scheme"},
       {"nonsense\n", "does not know"}};
-  for (const auto& [said, why] : bad) {
-    test::expect_refused([&] { make(said, wanted); }, {"said.safetensors", why}, Exit::kUsage);
+  for (const auto& one : bad) {
+    test::expect_refused([&] { make(one.first, wanted); }, {"said.safetensors", one.second},
+                         Exit::kUsage);
   }
 }
 
