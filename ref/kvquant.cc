@@ -57,7 +57,8 @@ std::unique_ptr<StoredCache> make_kvquant(const Descriptor& descriptor, const Ca
         settings, side, kvquant::read_tables(settings, artifact.get(), shape.layer, side, channels),
         channels);
   };
-  kvquant::RowCoder k = coder(Side::kK), v = coder(Side::kV);  // K is refused first
+  kvquant::RowCoder k = coder(Side::kK);
+  kvquant::RowCoder v = coder(Side::kV);
   return std::make_unique<kvquant::Cache>(settings, config, std::move(k), std::move(v));
 }
 
