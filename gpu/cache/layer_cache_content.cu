@@ -1,5 +1,6 @@
 // DeviceLayerCache: the bytes of a sequence and its canonical tensors.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "gpu/cache/layer_cache.h"
@@ -92,10 +93,29 @@ std::vector<SealedHead> DeviceLayerCache::sealed_heads(SeqId seq, Side side) con
 }
 
 int64_t DeviceLayerCache::outliers(SeqId seq, Side side) const {
-  if (!kernels().format(side).sparse) return 0;
+  const SideView view = pool_->view(layer_, side);
+  if (!view.format.sparse) return 0;
+  const int32_t sealed = rule(side).sealed(pool_->length(seq)), page_tokens = shape().page_tokens;
+  const int64_t row_bytes = view.format.mark_bytes(shape().head_dim);
+  const int64_t page_bytes = shape().kv_heads * page_tokens * row_bytes;
+  const auto pages = pool_->pages().pages(seq);
+  std::vector<uint8_t> marks(pages.size() * static_cast<size_t>(page_bytes));
+  for (size_t i = 0; i < pages.size(); ++i) {
+    check(cudaMemcpyAsync(&marks[i * static_cast<size_t>(page_bytes)],
+                          view.marks + pages[i] * page_bytes, static_cast<size_t>(page_bytes),
+                          cudaMemcpyDeviceToHost, stream_),
+          "copy of a cache page");
+  }
+  check(cudaStreamSynchronize(stream_), "copy of a cache page");
   int64_t count = 0;
-  for (const SealedHead& head : sealed_heads(seq, side))
-    count += std::count(head.marks.begin(), head.marks.end(), uint8_t{1});
+  for (int head = 0; head < shape().kv_heads; ++head) {
+    for (int32_t token = rule(side).sink; token < sealed; ++token) {
+      const int64_t row = int64_t{head} * page_tokens + token % page_tokens;
+      const uint8_t* from =
+          &marks[static_cast<size_t>(token / page_tokens * page_bytes + row * row_bytes)];
+      for (int64_t i = 0; i < row_bytes; ++i) count += std::popcount(from[i]);
+    }
+  }
   return count;
 }
 
