@@ -33,7 +33,7 @@ class MemoryArtifact final : public Artifact {
            const std::vector<T>& values) {
     std::vector<std::byte>& bytes = storage_[name];
     bytes.resize(values.size() * sizeof(T));
-    std::memcpy(bytes.data(), values.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
     tensors_[name] = {dtype, std::move(shape), bytes};
   }
 
