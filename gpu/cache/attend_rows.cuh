@@ -102,8 +102,12 @@ class Segment {
     const int64_t head = view.page_of(tile.span.slot, base) * shape.kv_heads + tile.head;
     in_page_ = base % shape.page_tokens;
     row_bytes_ = view.format.row_bytes(shape.head_dim);
-    codes_ = view.codes + (head * shape.page_tokens + in_page_) * row_bytes_;
-    groups_ = head * page_groups(view.format, shape);
+    if constexpr (LoadsRows<Codec>) {
+      first_ = head * shape.page_tokens + in_page_;
+    } else {
+      codes_ = view.codes + (head * shape.page_tokens + in_page_) * row_bytes_;
+      first_ = head * page_groups(view.format, shape);
+    }
   }
 
   // Channels [channel, channel + 8) of row `row` of the segment.
@@ -112,13 +116,17 @@ class Segment {
       load_exact8(view_, pass_, tile_.span, tile_.head, base_ + row, channel, x);
       return;
     }
-    const SideFormat& f = view_.format;
-    const int dim = view_.shape.head_dim;
-    const int64_t at =
-        groups_ + (f.along_tokens ? int64_t{(in_page_ + row) / f.group} * dim + channel
-                                  : int64_t{in_page_ + row} * (dim / f.group) + channel / f.group);
-    decode8(codec_, view_, codes_ + row * row_bytes_ + channel / 8 * f.bits, at, tile_.head,
-            channel, x);
+    if constexpr (LoadsRows<Codec>) {
+      codec_.attended8(view_, {first_ + row, tile_.span.slot, tile_.head, base_ + row}, channel, x);
+    } else {
+      const SideFormat& f = view_.format;
+      const int dim = view_.shape.head_dim;
+      const int64_t at =
+          first_ + (f.along_tokens ? int64_t{(in_page_ + row) / f.group} * dim + channel
+                                   : int64_t{in_page_ + row} * (dim / f.group) + channel / f.group);
+      decode8(codec_, view_, codes_ + row * row_bytes_ + channel / 8 * f.bits, at, tile_.head,
+              channel, x);
+    }
   }
 
  private:
@@ -130,7 +138,7 @@ class Segment {
   int32_t in_page_ = 0;
   int64_t row_bytes_ = 0;
   const std::byte* codes_ = nullptr;
-  int64_t groups_ = 0;
+  int64_t first_ = 0;  // group of the page, or row of the segment for a codec that loads rows
 };
 
 // Decodes rows [from, to) of a segment's V into stage[row - from][dim]; zeros for those outside

@@ -68,15 +68,19 @@ Packing grouped_packing(const SideFormat& format, int dim, bool official) {
   return p;
 }
 
-PagedScheme::PagedScheme(const Traits& traits, const CacheConfig& config, SideScheme k,
-                         SideScheme v)
-    : traits_(traits), shape_(config.shape), sides_{std::move(k), std::move(v)} {
-  if (shape_.head_dim % 8 == 0 && shape_.head_dim <= 256) return;
-  throw usage_error("head dim " + std::to_string(shape_.head_dim) +
+void require_head_dim(int dim) {
+  if (dim % 8 == 0 && dim <= 256) return;
+  throw usage_error("head dim " + std::to_string(dim) +
                     ": CUDA kernels take multiples of 8 up to 256");
 }
 
-ByteCount PagedScheme::used(Side side, int64_t length) const {
+PagedScheme::PagedScheme(const Traits& traits, const CacheConfig& config, SideScheme k,
+                         SideScheme v)
+    : traits_(traits), shape_(config.shape), sides_{std::move(k), std::move(v)} {
+  require_head_dim(shape_.head_dim);
+}
+
+ByteCount PagedScheme::used(Side side, int64_t length, int64_t) const {
   const SideScheme& s = of(side);
   const int64_t sealed = s.format.rule.sealed(static_cast<int32_t>(length));
   const int64_t blocks = sealed / s.packing.tokens * shape_.kv_heads;
@@ -95,12 +99,14 @@ std::vector<std::byte> PagedScheme::table(Side side) const {
   return bytes;
 }
 
-void PagedScheme::append_image(Side side, const SealedHead& head,
+void PagedScheme::append_image(Side side, const std::vector<SealedHead>& heads,
                                std::vector<std::byte>& image) const {
   const Packing& packing = of(side).packing;
-  for (int64_t block = 0; block < head.tokens / packing.tokens; ++block) {
-    const std::vector<std::byte> bytes = packing.block(head, block);
-    image.insert(image.end(), bytes.begin(), bytes.end());
+  for (const SealedHead& head : heads) {
+    for (int64_t block = 0; block < head.tokens / packing.tokens; ++block) {
+      const std::vector<std::byte> bytes = packing.block(head, block);
+      image.insert(image.end(), bytes.begin(), bytes.end());
+    }
   }
 }
 

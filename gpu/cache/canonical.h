@@ -42,6 +42,9 @@ struct SideScheme {
   std::vector<float> table;  // calibrated scales that all sequences share; empty: none
 };
 
+// Throws a usage Error where no kernel takes the head dim.
+void require_head_dim(int dim);
+
 // Everything of a scheme but its kernels.
 class PagedScheme : public SchemeKernels {
  public:
@@ -51,9 +54,9 @@ class PagedScheme : public SchemeKernels {
   const Traits& traits() const override { return traits_; }
   const SideFormat& format(Side side) const override { return of(side).format; }
   double nominal_bits(Side side) const override { return of(side).nominal_bits; }
-  ByteCount used(Side side, int64_t length) const override;
+  ByteCount used(Side side, int64_t length, int64_t outliers) const override;
   std::vector<std::byte> table(Side side) const override;
-  void append_image(Side side, const SealedHead& head,
+  void append_image(Side side, const std::vector<SealedHead>& heads,
                     std::vector<std::byte>& image) const override;
   void export_side(Side side, const std::vector<SealedHead>& heads, int64_t length,
                    const Sink& sink) const override;

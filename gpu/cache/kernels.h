@@ -45,7 +45,8 @@ struct DecodeArgs {
   int32_t slot = 0;
   int64_t first = 0;  // sealed tokens [first, first + count)
   int64_t count = 0;
-  float* out = nullptr;  // device, [count][kv heads][head dim]
+  float* out = nullptr;    // device, [count][kv heads][head dim]
+  bool unrounded = false;  // before the last rounding (SchemeKernels::exports_unrounded)
 };
 
 // Content of `tokens` sealed tokens of one KV head as it lies in a page's order: codes one a byte
@@ -56,6 +57,9 @@ struct SealedHead {
   std::vector<uint32_t> codes;  // [tokens][dim]
   std::vector<uint32_t> scale;  // stored patterns: [tokens][dim / group] or [tokens / group][dim]
   std::vector<uint32_t> zero;
+  // Of sparse formats: [tokens][dim], 1 where a value is an outlier, and its binary16 pattern.
+  std::vector<uint8_t> marks;
+  std::vector<uint16_t> outliers;
 };
 
 class SchemeKernels {
@@ -81,16 +85,21 @@ class SchemeKernels {
 
   virtual void decode(const DecodeArgs& args, cudaStream_t stream) const = 0;
 
-  // Exact bytes by item of a sequence of `length` tokens, as the page counts them.
-  virtual ByteCount used(Side side, int64_t length) const = 0;
+  // Exact bytes by item of a sequence of `length` tokens with so many outliers on this side, as the
+  // page counts them.
+  virtual ByteCount used(Side side, int64_t length, int64_t outliers) const = 0;
 
   // Tables that all sequences of the layer share (calibrated scales), in the page's order; empty if
-  // none. `table_shape` is their canonical tensor's.
+  // none.
   virtual std::vector<std::byte> table(Side) const { return {}; }
 
-  // The bytes of the page's image for sealed content of one head: blocks in order.
-  virtual void append_image(Side side, const SealedHead& head,
+  // The bytes of the page's image for sealed content, `heads` by KV head: what lies between tables
+  // and exact rows.
+  virtual void append_image(Side side, const std::vector<SealedHead>& heads,
                             std::vector<std::byte>& image) const = 0;
+
+  // Whether canonical tensors show what decoding gives before its last rounding, too.
+  virtual bool exports_unrounded() const { return false; }
 
   // Gives the canonical tensors of one side but `decoded` and `sealed` to the sink; `heads` by KV
   // head, of `sealed` tokens each, `length` tokens in the sequence.

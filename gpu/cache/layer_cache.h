@@ -77,12 +77,19 @@ class DeviceLayerCache final : public LayerCache {
   void check_finite(ConstRows k, ConstRows v, const AppendArgs& args, Run run) const;
   void attend(Run run, ConstRows q, std::span<const Span> spans, Rows out) const;
 
+  // `unrounded`: of sealed rows what decoding gives before its last rounding.
+  void read(SeqId seq, Side side, RowRange range, bool unrounded, Rows out) const;
   // Exact rows [first, first + count), [token][kv head][head dim]: binary16 patterns and, if asked
   // for, their values.
   std::vector<uint16_t> exact_rows(SeqId seq, Side side, int32_t first, int32_t count,
                                    std::vector<float>* values) const;
   // By KV head, all that is sealed.
   std::vector<SealedHead> sealed_heads(SeqId seq, Side side) const;
+  // Values that are marked, of formats that mark some.
+  int64_t outliers(SeqId seq, Side side) const;
+  // Gives [kv head][token][head dim] of all tokens to the sink.
+  void export_values(SeqId seq, Side side, const std::string& name, bool unrounded,
+                     const Sink& sink) const;
 
   std::unique_ptr<CachePool> own_;
   const CachePool* pool_ = nullptr;

@@ -33,9 +33,12 @@ void scatter(const std::vector<float>& dense, Rows out) {
   }
 }
 
-ReadMap split_at(int32_t sealed, int32_t end) {
+// Of `end` tokens: the sink exact, the others sealed below `sealed`.
+ReadMap split_at(const SealRule& rule, int32_t sealed, int32_t end) {
+  const int32_t sink = std::min(rule.sink, end);
   ReadMap map;
-  if (sealed > 0) map.push_back({0, sealed, Held::kSealed});
+  if (sink > 0) map.push_back({0, sink, Held::kExact});
+  if (sealed > sink) map.push_back({sink, sealed - sink, Held::kSealed});
   if (sealed < end) map.push_back({sealed, end - sealed, Held::kExact});
   return map;
 }
@@ -44,7 +47,7 @@ ReadMap split_at(int32_t sealed, int32_t end) {
 
 ReadMap DeviceLayerCache::held(SeqId seq, Side side) const {
   const int32_t length = pool_->length(seq);
-  return split_at(rule(side).sealed(length), length);
+  return split_at(rule(side), rule(side).sealed(length), length);
 }
 
 ReadMap DeviceLayerCache::reads(SeqId seq, Side side, int64_t query) const {
@@ -53,7 +56,7 @@ ReadMap DeviceLayerCache::reads(SeqId seq, Side side, int64_t query) const {
   require(rows != nullptr && query >= rows->span.first && query < length,
           "reads: the query is not of the last append");
   const auto position = static_cast<int32_t>(query);
-  return split_at(rule(side).read_sealed(position), position + 1);
+  return split_at(rule(side), rule(side).read_sealed(position), position + 1);
 }
 
 std::vector<uint16_t> DeviceLayerCache::exact_rows(SeqId seq, Side side, int32_t first,
@@ -79,6 +82,10 @@ std::vector<uint16_t> DeviceLayerCache::exact_rows(SeqId seq, Side side, int32_t
 }
 
 void DeviceLayerCache::read(SeqId seq, Side side, RowRange range, Rows out) const {
+  read(seq, side, range, false, out);
+}
+
+void DeviceLayerCache::read(SeqId seq, Side side, RowRange range, bool unrounded, Rows out) const {
   const int32_t length = pool_->length(seq);
   const int32_t sealed = rule(side).sealed(length);
   const int64_t end = range.first + range.count;
@@ -89,7 +96,8 @@ void DeviceLayerCache::read(SeqId seq, Side side, RowRange range, Rows out) cons
     const Pending* rows = pending(seq);
     const int32_t first =
         rows == nullptr ? sealed : std::min(sealed, rule(side).read_sealed(rows->span.first));
-    require(range.first >= first && end <= length, "read: rows that are not held exact");
+    require((range.first >= first && end <= length) || end <= std::min(rule(side).sink, length),
+            "read: rows that are not held exact");
     if (range.count == 0) return;
     require(traits().input == InputType::kF16, "read: rows that are not held exact");
     std::vector<float> values;
@@ -98,7 +106,8 @@ void DeviceLayerCache::read(SeqId seq, Side side, RowRange range, Rows out) cons
     scatter(values, out);
     return;
   }
-  require(end <= sealed, "read: rows that are not sealed");
+  require(end <= sealed && (range.count == 0 || range.first >= rule(side).sink),
+          "read: rows that are not sealed");
   if (range.count == 0) return;
   const std::lock_guard lock(mutex_);
   DecodeArgs args{.view = pool_->view(layer_, side),
@@ -106,7 +115,8 @@ void DeviceLayerCache::read(SeqId seq, Side side, RowRange range, Rows out) cons
                   .slot = pool_->slot(seq),
                   .first = range.first,
                   .count = range.count,
-                  .out = out_.prepare(range.count * row_values(), stream_)};
+                  .out = out_.prepare(range.count * row_values(), stream_),
+                  .unrounded = unrounded};
   kernels().decode(args, stream_);
   scatter(out_.collect("decoding", stream_), out);
 }

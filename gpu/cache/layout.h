@@ -12,10 +12,16 @@
 //   scale  along channels [kv head][token][head dim / group], along tokens
 //          [kv head][token / group][head dim], scale_bytes each
 //   zero   the same, zero_bytes each
+//   marks  of sparse formats [kv head][token][head dim / 8] bytes: bit i of a row is set where
+//   channel
+//          i is an outlier
+//   outliers  [kv head][token][head dim] binary16, written where a mark is: room for the worst
+//   case,
+//          so that every place is known up front and few of its sectors are ever touched
 //
 // This is private: export_to gives the scheme's canonical tensors. Exact rows that the rule keeps
 // lie apart, in a ring of each slot: row t of [slot][kv head][ring rows][head dim] binary16 is
-// t mod ring rows.
+// t mod ring rows. The rows of an attention sink lie there too, for good.
 #pragma once
 
 #include <cstddef>
@@ -36,8 +42,11 @@ struct SealRule {
   int32_t unit = 1;    // tokens sealed at once
   int32_t window = 0;  // newest tokens never sealed
   int32_t lag = 0;     // 1: a query reads what was sealed before its own token was appended
+  // First tokens that stay exact, in the ring (then window is 0 and unit 1). For kernels they are
+  // sealed like the others, in a way of their own: the codec reads them from there.
+  int32_t sink = 0;
 
-  // Tokens sealed once `length` tokens were appended.
+  // Tokens sealed once `length` tokens were appended, those of the sink included.
   KVX_HD int32_t sealed(int32_t length) const {
     return length <= window ? 0 : (length - window) / unit * unit;
   }
@@ -45,7 +54,10 @@ struct SealRule {
   // included, exact.
   KVX_HD int32_t read_sealed(int32_t position) const { return sealed(position + 1 - lag); }
   // Exact rows that a ring must hold between passes.
-  KVX_HD int32_t ring_rows() const { return unit == 1 && window == 0 ? 0 : window + unit; }
+  KVX_HD int32_t ring_rows() const {
+    if (sink > 0) return sink;
+    return unit == 1 && window == 0 ? 0 : window + unit;
+  }
 };
 
 // One side (K or V) of a scheme.
@@ -55,9 +67,12 @@ struct SideFormat {
   bool along_tokens = false;  // a group is consecutive tokens of one channel; divides rule.unit
   int32_t scale_bytes = 0;    // 0: none
   int32_t zero_bytes = 0;
+  bool sparse = false;  // outliers are marked and lie beside the codes
   SealRule rule;
 
   KVX_HD int64_t row_bytes(int head_dim) const { return int64_t{head_dim} / 8 * bits; }
+  KVX_HD int64_t mark_bytes(int head_dim) const { return sparse ? head_dim / 8 : 0; }
+  KVX_HD int64_t outlier_bytes(int head_dim) const { return sparse ? 2 * int64_t{head_dim} : 0; }
 };
 
 // The shape all layers share.
@@ -80,6 +95,8 @@ struct SideView {
   std::byte* codes = nullptr;  // [page][kv head][...] as above
   std::byte* scale = nullptr;
   std::byte* zero = nullptr;
+  uint8_t* marks = nullptr;
+  uint16_t* outliers = nullptr;
   uint16_t* ring = nullptr;        // [slot][kv head][ring rows][head dim] binary16
   const int32_t* pages = nullptr;  // [slot][pages_per_slot] page numbers
   int32_t pages_per_slot = 0;
@@ -87,11 +104,14 @@ struct SideView {
   KVX_HD int64_t page_of(int slot, int32_t token) const {
     return pages[int64_t{slot} * pages_per_slot + token / shape.page_tokens];
   }
+  // Number of a token's row among the rows of all pages.
+  KVX_HD int64_t row_of(int slot, int head, int32_t token) const {
+    const int64_t at = page_of(slot, token) * shape.kv_heads + head;
+    return at * shape.page_tokens + token % shape.page_tokens;
+  }
   // First byte of the codes of a token's row.
   KVX_HD std::byte* row(int slot, int head, int32_t token) const {
-    const int64_t at = page_of(slot, token) * shape.kv_heads + head;
-    return codes +
-           (at * shape.page_tokens + token % shape.page_tokens) * format.row_bytes(shape.head_dim);
+    return codes + row_of(slot, head, token) * format.row_bytes(shape.head_dim);
   }
   // Index of the scale and zero of one value, in elements of `scale` and `zero`.
   KVX_HD int64_t group_of(int slot, int head, int32_t token, int channel) const {

@@ -92,6 +92,8 @@ CachePool::Memory::Memory(const PoolPlan& plan, cudaStream_t stream)
     : codes(fresh<std::byte>(plan.codes_bytes, kOnes, stream)),
       scale(fresh<std::byte>(plan.scale_bytes, kOnes, stream)),
       zero(fresh<std::byte>(plan.zero_bytes, kOnes, stream)),
+      marks(fresh<std::byte>(plan.mark_bytes, kOnes, stream)),
+      outliers(fresh<std::byte>(plan.outlier_bytes, kOnes, stream)),
       rings(fresh<std::byte>(plan.ring_bytes, kOnes, stream)),
       table(fresh<int32_t>(plan.table_bytes / 4, 0, stream)) {}
 
@@ -104,6 +106,10 @@ SideView CachePool::view(int layer, Side side) const {
   view.codes = memory_->codes.get() + regions.codes.at;
   if (regions.scale.part > 0) view.scale = memory_->scale.get() + regions.scale.at;
   if (regions.zero.part > 0) view.zero = memory_->zero.get() + regions.zero.at;
+  if (regions.marks.part > 0) {
+    view.marks = reinterpret_cast<uint8_t*>(memory_->marks.get() + regions.marks.at);
+    view.outliers = reinterpret_cast<uint16_t*>(memory_->outliers.get() + regions.outliers.at);
+  }
   if (regions.ring.part > 0) {
     view.ring = reinterpret_cast<uint16_t*>(memory_->rings.get() + regions.ring.at);
   }
@@ -155,7 +161,9 @@ void CachePool::copy_pages(const std::vector<PageCopy>& copies, cudaStream_t str
     for (const auto& side : layer) {
       for (const auto& [region, data] : {std::pair(&side.codes, memory_->codes.get()),
                                          std::pair(&side.scale, memory_->scale.get()),
-                                         std::pair(&side.zero, memory_->zero.get())}) {
+                                         std::pair(&side.zero, memory_->zero.get()),
+                                         std::pair(&side.marks, memory_->marks.get()),
+                                         std::pair(&side.outliers, memory_->outliers.get())}) {
         for (const PageCopy& page : copies) {
           copy(data + region->at + page.to * region->part,
                data + region->at + page.from * region->part, region->part, stream);
@@ -187,6 +195,8 @@ void CachePool::grow(const PoolLimits& limits, cudaStream_t stream) {
       keep(grown.codes, to.codes, memory_->codes, from.codes, plan_.pages);
       keep(grown.scale, to.scale, memory_->scale, from.scale, plan_.pages);
       keep(grown.zero, to.zero, memory_->zero, from.zero, plan_.pages);
+      keep(grown.marks, to.marks, memory_->marks, from.marks, plan_.pages);
+      keep(grown.outliers, to.outliers, memory_->outliers, from.outliers, plan_.pages);
       keep(grown.rings, to.ring, memory_->rings, from.ring, plan_.slots);
     }
   }

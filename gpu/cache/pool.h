@@ -62,7 +62,7 @@ class CachePool {
 
  private:
   struct Memory {
-    DeviceArray<std::byte> codes, scale, zero, rings;
+    DeviceArray<std::byte> codes, scale, zero, marks, outliers, rings;
     DeviceArray<int32_t> table;  // page numbers [slots][pages_per_slot]
 
     Memory(const PoolPlan& plan, cudaStream_t stream);

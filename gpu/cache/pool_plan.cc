@@ -76,6 +76,9 @@ PoolPlan plan_pool(const LayerShape& shape, std::span<const LayerFormats> layers
           .codes = add_region(rows * format.row_bytes(shape.head_dim), pages, plan.codes_bytes),
           .scale = add_region(groups * format.scale_bytes, pages, plan.scale_bytes),
           .zero = add_region(groups * format.zero_bytes, pages, plan.zero_bytes),
+          .marks = add_region(rows * format.mark_bytes(shape.head_dim), pages, plan.mark_bytes),
+          .outliers =
+              add_region(rows * format.outlier_bytes(shape.head_dim), pages, plan.outlier_bytes),
           .ring = add_region(ring_values * 2, plan.slots, plan.ring_bytes)};
     }
   }

@@ -30,8 +30,8 @@ struct PoolPlan {
   };
   struct SideRegions {
     SideFormat format;
-    Region codes, scale, zero;  // of pages
-    Region ring;                // of slots
+    Region codes, scale, zero, marks, outliers;  // of pages
+    Region ring;                                 // of slots
   };
 
   CacheShape shape;
@@ -42,11 +42,14 @@ struct PoolPlan {
   int64_t codes_bytes = 0;  // of the allocations
   int64_t scale_bytes = 0;
   int64_t zero_bytes = 0;
+  int64_t mark_bytes = 0;
+  int64_t outlier_bytes = 0;
   int64_t ring_bytes = 0;
   int64_t table_bytes = 0;  // int32 [slots][pages_per_slot]
 
   int64_t bytes() const {
-    return codes_bytes + scale_bytes + zero_bytes + ring_bytes + table_bytes;
+    return codes_bytes + scale_bytes + zero_bytes + mark_bytes + outlier_bytes + ring_bytes +
+           table_bytes;
   }
 };
 

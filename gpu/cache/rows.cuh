@@ -8,6 +8,12 @@
 //     __device__ float decode(uint32_t code, const Meta& meta) const;  // what a read returns
 //     ...                                                    // and what append.cuh asks for
 //   };
+//
+// Or, where more belongs to a value than its code and its group, it loads rows itself:
+//
+//   __device__ void load8(const SideView& view, const RowPlace& place, int channel,
+//                         float (&x)[8]) const;       // what a read returns
+//   __device__ void attended8(... the same ...) const;  // what attention takes: keys rotated
 #pragma once
 
 #include <cstdint>
@@ -86,11 +92,28 @@ __device__ inline void decode8(const Codec& codec, const SideView& view, const s
   }
 }
 
+// A sealed row of one head.
+struct RowPlace {
+  int64_t row;  // SideView::row_of
+  int32_t slot, head, token;
+};
+
+template <class Codec>
+concept LoadsRows = requires(const Codec& codec, const SideView& view, const RowPlace& place,
+                             float (&x)[8]) {
+  codec.load8(view, place, 0, x);
+  codec.attended8(view, place, 0, x);
+};
+
 template <class Codec>
 __device__ inline void load_sealed8(const Codec& codec, const SideView& view, int slot, int head,
                                     int32_t token, int channel, float (&x)[8]) {
-  decode8(codec, view, view.row(slot, head, token) + channel / 8 * view.format.bits,
-          view.group_of(slot, head, token, channel), head, channel, x);
+  if constexpr (LoadsRows<Codec>) {
+    codec.load8(view, {view.row_of(slot, head, token), slot, head, token}, channel, x);
+  } else {
+    decode8(codec, view, view.row(slot, head, token) + channel / 8 * view.format.bits,
+            view.group_of(slot, head, token, channel), head, channel, x);
+  }
 }
 
 // Channels [channel, channel + 8) of a pass row as they were given.

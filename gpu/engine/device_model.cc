@@ -205,9 +205,9 @@ DeviceModel::DeviceModel(const Checkpoint& checkpoint) : config_(checkpoint.conf
     layers_.push_back(load_layer(checkpoint, layer));
   final_norm_ = load_values(checkpoint, {checkpoint.tensor("model.norm.weight", 1, c.hidden)});
   if (!c.tied) untied_head_ = load_projection(checkpoint, {{"lm_head.weight", c.vocab}}, c.hidden);
-  const std::vector<uint64_t> steps = model::rope_steps(checkpoint);
-  rope_steps_ = DeviceArray<uint64_t>(static_cast<int64_t>(steps.size()));
-  rope_steps_.upload(steps);
+  host_rope_steps_ = model::rope_steps(checkpoint);
+  rope_steps_ = DeviceArray<uint64_t>(std::ssize(host_rope_steps_));
+  rope_steps_.upload(host_rope_steps_);
   check(cudaStreamSynchronize(nullptr), "weights");
 }
 

@@ -43,6 +43,7 @@ class DeviceModel {
   const Projection& head() const { return config_.tied ? embedding_ : untied_head_; }
   const float* final_norm() const { return final_norm_.get(); }
   const uint64_t* rope_steps() const { return rope_steps_.get(); }  // [head dim / 2]
+  const std::vector<uint64_t>& host_rope_steps() const { return host_rope_steps_; }
   // Bytes of the matrices that one token's pass reads.
   int64_t bytes_per_token() const;
 
@@ -51,6 +52,7 @@ class DeviceModel {
   std::vector<DeviceLayer> layers_;
   Projection embedding_, untied_head_;  // [vocab][hidden]
   DeviceArray<float> final_norm_;       // [hidden]
+  std::vector<uint64_t> host_rope_steps_;
   DeviceArray<uint64_t> rope_steps_;
 };
 

@@ -129,9 +129,11 @@ __global__ void split_heads_kernel(HeadArgs args) {
     for (int c = lane; c < dim; c += 32) x[c] = __fmul_rn(__fmul_rn(from[c], r), weight[c]);
   }
   __syncwarp();
-  if (args.q_pre != nullptr) {
-    float* pre = (is_q ? args.q_pre : args.k_pre) + at;
-    for (int c = lane; c < dim; c += 32) pre[c] = x[c];
+  if (float* const pre = is_q ? args.q_pre : args.k_pre; pre != nullptr) {
+    for (int c = lane; c < dim; c += 32) pre[at + c] = x[c];
+  }
+  if (args.stores_unrotated) {
+    for (int c = lane; c < dim; c += 32) watch(c, x[c]);
   }
   float* out = (is_q ? args.q : args.k) + at;
   const int half = dim / 2;
@@ -142,6 +144,7 @@ __global__ void split_heads_kernel(HeadArgs args) {
     const float second = __fmaf_rn(b, turn.y, __fmul_rn(a, turn.x));
     out[c] = first;
     out[c + half] = second;
+    if (args.stores_unrotated) continue;
     watch(c, first);
     watch(c + half, second);
   }

@@ -62,7 +62,8 @@ struct HeadArgs {
   float* k = nullptr;              // [rows][kv heads][dim]
   float* v = nullptr;              // the same
   float* q_pre = nullptr;          // before rotation; nullptr: not asked for
-  float* k_pre = nullptr;          // both or none
+  float* k_pre = nullptr;          // the same
+  bool stores_unrotated = false;   // keys are looked at before rotation: as the cache stores them
   NonFiniteNote* note = nullptr;   // device; nullptr: not looked for
   InputType input = InputType::kF32;
 };

@@ -42,7 +42,7 @@ Engine::Engine(std::shared_ptr<const DeviceModel> model, const Descriptor& schem
     : model_(std::move(model)),
       settings_(settings),
       pool_(scheme, plan.layers, plan.pool),
-      buffers_(model_->config(), plan.pass_rows),
+      buffers_(model_->config(), plan.pass_rows, stores_unrotated()),
       logits_(model_->config(), plan.logit_rows),
       scratch_(plan.scratch_floats),
       spans_(plan.pool.sequences),
@@ -51,10 +51,7 @@ Engine::Engine(std::shared_ptr<const DeviceModel> model, const Descriptor& schem
       greedy_state_(1),
       choices_(plan.pool.sequences),
       ids_(kStepsAtOnce * plan.pool.sequences),
-      caches_(plan.layers.size()) {
-  if (pool_.kernels(0).traits().keys == KeySpace::kPreRope)
-    throw std::logic_error("no scheme before rotation is registered yet");
-}
+      caches_(plan.layers.size()) {}
 
 Engine::~Engine() {
   cudaStreamSynchronize(stream_);

@@ -122,6 +122,8 @@ class Engine final : public model::Transformer {
   void multiply(const Projection& w, const float* x, int64_t x_stride, int64_t rows, float* y,
                 bool add);
 
+  // Whether the caches take keys before rotation.
+  bool stores_unrotated() const { return pool_.kernels(0).traits().keys == KeySpace::kPreRope; }
   bool taps(int layer) const;
   void give_tap(int layer, const HostPass& pass);
   std::vector<int32_t> greedy_part(HostPass& pass, int64_t steps);

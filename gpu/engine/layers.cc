@@ -63,15 +63,17 @@ void Engine::enqueue_layer(int layer, const Pass& pass, const HostPass* tapped) 
                  .q = buffers_.q(),
                  .k = buffers_.k(),
                  .v = buffers_.v(),
+                 .k_pre = buffers_.k_pre(),
+                 .stores_unrotated = stores_unrotated(),
                  .note = settings_.nonfinite == NonFinite::kRefuse ? notes_.get() + layer : nullptr,
                  .input = kernels.traits().input};
   if (tapped != nullptr) {
     heads.q_pre = unrotated_.reserve(rows * (c.heads + c.kv_heads) * c.head_dim);
-    heads.k_pre = heads.q_pre + rows * q_width;
+    if (heads.k_pre == nullptr) heads.k_pre = heads.q_pre + rows * q_width;
   }
   split_heads(heads, stream_);
 
-  const AppendArgs append{.k = {.data = buffers_.k()},
+  const AppendArgs append{.k = {.data = stores_unrotated() ? buffers_.k_pre() : buffers_.k()},
                           .v = {.data = buffers_.v()},
                           .pass = pass,
                           .view = {pool_.view(layer, Side::kK), pool_.view(layer, Side::kV)}};
@@ -79,7 +81,7 @@ void Engine::enqueue_layer(int layer, const Pass& pass, const HostPass* tapped) 
   kernels.attend({.q = buffers_.q(),
                   .out = buffers_.attended(),
                   .q_heads = static_cast<int32_t>(c.heads),
-                  .k = append.k,
+                  .k = {.data = buffers_.k()},
                   .v = append.v,
                   .pass = pass,
                   .view = {append.view[0], append.view[1]},
@@ -126,13 +128,15 @@ void Engine::give_tap(int layer, const HostPass& pass) {
     const float* const at = std::exchange(to, to + floats);
     return dense_rows(at, rows, static_cast<int>(heads), static_cast<int>(c.head_dim));
   };
-  const model::LayerTap tap{.layer = layer,
-                            .q = fetch(buffers_.q(), c.heads),
-                            .k = fetch(buffers_.k(), c.kv_heads),
-                            .v = fetch(buffers_.v(), c.kv_heads),
-                            .q_pre = fetch(unrotated_.get(), c.heads),
-                            .k_pre = fetch(unrotated_.get() + q_floats, c.kv_heads),
-                            .out = fetch(buffers_.attended(), c.heads)};
+  const model::LayerTap tap{
+      .layer = layer,
+      .q = fetch(buffers_.q(), c.heads),
+      .k = fetch(buffers_.k(), c.kv_heads),
+      .v = fetch(buffers_.v(), c.kv_heads),
+      .q_pre = fetch(unrotated_.get(), c.heads),
+      .k_pre =
+          fetch(stores_unrotated() ? buffers_.k_pre() : unrotated_.get() + q_floats, c.kv_heads),
+      .out = fetch(buffers_.attended(), c.heads)};
   notes_.download({host_notes_.get(), static_cast<size_t>(host_notes_.count())}, 0, stream_);
   if (settings_.nonfinite == NonFinite::kRefuse) check_notes(pass);
   tap_(tap);

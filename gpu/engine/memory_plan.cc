@@ -11,7 +11,8 @@ namespace {
 
 using model::ModelConfig;
 
-std::vector<CacheConfig> layer_configs(const ModelConfig& c, const EngineSettings& settings) {
+std::vector<CacheConfig> layer_configs(const DeviceModel& model, const EngineSettings& settings) {
+  const ModelConfig& c = model.config();
   std::vector<CacheConfig> layers;
   for (int64_t layer = 0; layer < c.layers; ++layer) {
     layers.push_back(
@@ -20,7 +21,8 @@ std::vector<CacheConfig> layer_configs(const ModelConfig& c, const EngineSetting
                    .head_dim = static_cast<int>(c.head_dim)},
          .windows = settings.mode == model::CacheMode::kAll ? Windows::kNone : Windows::kKept,
          .nonfinite = settings.nonfinite,
-         .artifacts = settings.artifacts});
+         .artifacts = settings.artifacts,
+         .rope_steps = model.host_rope_steps()});
   }
   return layers;
 }
@@ -52,7 +54,7 @@ MemoryPlan plan_memory(const DeviceModel& model, const Descriptor& scheme,
   const ModelConfig& c = model.config();
   const EngineLimits& limits = settings.limits;
   MemoryPlan plan;
-  plan.layers = layer_configs(c, settings);
+  plan.layers = layer_configs(model, settings);
   const int32_t positions = static_cast<int32_t>(std::min<int64_t>(c.max_positions, INT32_MAX));
   plan.pool.sequences = std::max(limits.sequences, 1);
   plan.pool.tokens = limits.tokens > 0 ? std::min(limits.tokens, positions) : positions;
@@ -85,7 +87,8 @@ MemoryPlan plan_memory(const DeviceModel& model, const Descriptor& scheme,
   };
   const auto bytes = [&](const MemoryPlan& at) {
     constexpr int64_t kOthers = int64_t{64} << 20;  // graphs, kernels that are still to be loaded
-    return CachePool::bytes(scheme, at.layers, at.pool) + PassBuffers::bytes(c, at.pass_rows) +
+    return CachePool::bytes(scheme, at.layers, at.pool) +
+           PassBuffers::bytes(c, at.pass_rows, kernels->traits().keys == KeySpace::kPreRope) +
            LogitSlots::bytes(c, at.logit_rows) + at.scratch_floats * int64_t{sizeof(float)} +
            kOthers;
   };

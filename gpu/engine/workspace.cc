@@ -12,12 +12,14 @@ int64_t wide_floats(const model::ModelConfig& c) {
 
 }  // namespace
 
-int64_t PassBuffers::bytes(const model::ModelConfig& c, int64_t rows) {
-  const int64_t floats = 2 * c.hidden + wide_floats(c) + c.head_dim;
+int64_t PassBuffers::bytes(const model::ModelConfig& c, int64_t rows, bool unrotated_keys) {
+  const int64_t floats =
+      2 * c.hidden + wide_floats(c) + c.head_dim + (unrotated_keys ? c.kv_heads * c.head_dim : 0);
   return rows * (floats * int64_t{sizeof(float)} + 2 * int64_t{sizeof(int32_t)});
 }
 
-PassBuffers::PassBuffers(const model::ModelConfig& config, int64_t rows) : config_(config) {
+PassBuffers::PassBuffers(const model::ModelConfig& config, int64_t rows, bool unrotated_keys)
+    : config_(config), unrotated_keys_(unrotated_keys) {
   reserve(rows);
 }
 
@@ -30,6 +32,7 @@ bool PassBuffers::reserve(int64_t rows) {
   x_.reserve(rows * config_.hidden);
   normed_.reserve(rows * config_.hidden);
   wide_.reserve(rows * wide_floats(config_));
+  if (unrotated_keys_) k_pre_.reserve(rows * kv_width());
   return true;
 }
 

@@ -15,9 +15,10 @@ namespace kvx::gpu {
 // Activations of up to `rows` tokens; contents do not outlive a pass.
 class PassBuffers {
  public:
-  static int64_t bytes(const model::ModelConfig& config, int64_t rows);
+  // `unrotated_keys`: keys before rotation have a place too.
+  static int64_t bytes(const model::ModelConfig& config, int64_t rows, bool unrotated_keys);
 
-  PassBuffers(const model::ModelConfig& config, int64_t rows);
+  PassBuffers(const model::ModelConfig& config, int64_t rows, bool unrotated_keys);
   // Room for a pass of that many rows. Returns whether memory moved.
   bool reserve(int64_t rows);
 
@@ -35,6 +36,7 @@ class PassBuffers {
   float* q() const { return wide_.get(); }         // [rows][heads][head dim]
   float* k() const { return q() + rows_ * q_width(); }
   float* v() const { return k() + rows_ * kv_width(); }
+  float* k_pre() const { return k_pre_.get(); }  // as k, before rotation; nullptr: has no place
   float* qkv() const { return v() + rows_ * kv_width(); }  // [rows][heads + 2 kv heads][head dim]
   float* attended() const { return qkv(); }                // as q; after qkv was split
   float* gate_up() const { return wide_.get(); }           // [rows][2 ffn]; after attention
@@ -44,10 +46,11 @@ class PassBuffers {
   int64_t kv_width() const { return config_.kv_heads * config_.head_dim; }
 
   model::ModelConfig config_;
+  bool unrotated_keys_;
   int64_t rows_ = 0;
   DeviceArray<int32_t> tokens_, wanted_;
   DeviceArray<float2> rotary_;
-  DeviceArray<float> x_, normed_, wide_;
+  DeviceArray<float> x_, normed_, wide_, k_pre_;
 };
 
 // Rows of logits on their way to the host.

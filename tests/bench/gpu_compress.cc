@@ -15,6 +15,7 @@
 #include "gpu/registry.h"
 #include "sim/num/formats.h"
 #include "tests/bench/gpu_timing.h"
+#include "tests/support/artifacts.h"
 #include "tests/support/noise.h"
 
 namespace kvx::gpu {
@@ -28,7 +29,8 @@ constexpr int kSets = 3;
 struct CacheSide {
   DeviceArray<int32_t> pages;
   DeviceArray<std::byte> codes, scale, zero;
-  DeviceArray<uint16_t> ring;
+  DeviceArray<uint8_t> marks;
+  DeviceArray<uint16_t> outliers, ring;
   SideView view;
 
   CacheSide(const SideFormat& format, const CacheShape& shape) {
@@ -41,17 +43,51 @@ struct CacheSide {
     codes = DeviceArray<std::byte>(heads * shape.page_tokens * format.row_bytes(shape.head_dim));
     scale = DeviceArray<std::byte>(heads * page_groups(format, shape) * format.scale_bytes);
     zero = DeviceArray<std::byte>(heads * page_groups(format, shape) * format.zero_bytes);
+    const int64_t rows = heads * shape.page_tokens;
+    marks = DeviceArray<uint8_t>(rows * format.mark_bytes(shape.head_dim));
+    outliers = DeviceArray<uint16_t>(rows * format.outlier_bytes(shape.head_dim) / 2);
     ring =
         DeviceArray<uint16_t>(int64_t{shape.kv_heads} * format.rule.ring_rows() * shape.head_dim);
-    view = {format, shape, codes.get(), scale.get(), zero.get(), ring.get(), pages.get(), count};
+    view = {.format = format,
+            .shape = shape,
+            .codes = codes.get(),
+            .scale = scale.get(),
+            .zero = zero.get(),
+            .marks = marks.get(),
+            .outliers = outliers.get(),
+            .ring = ring.get(),
+            .pages = pages.get(),
+            .pages_per_slot = count};
   }
-  int64_t bytes() const { return codes.bytes() + scale.bytes() + zero.bytes(); }
+  // Written by sealing; of outliers, which are few, none.
+  int64_t bytes() const { return codes.bytes() + scale.bytes() + zero.bytes() + marks.bytes(); }
 };
+
+// What kvquant asks for: evenly spaced levels, and ranges that one uniform value in a hundred is
+// outside of.
+Artifacts artifacts_of(int64_t channels) {
+  return [channels](std::string_view hash) {
+    auto artifact = std::make_shared<test::MemoryArtifact>();
+    const int codes = 1 << (hash.back() - '0');
+    std::vector<float> codebook;
+    for (int i = 0; i < codes; ++i)
+      codebook.push_back((2.0f * static_cast<float>(i) + 1.0f) / static_cast<float>(codes) - 1.0f);
+    const std::vector<uint16_t> lo(static_cast<size_t>(channels), num::f16_encode(-0.99f));
+    const std::vector<uint16_t> hi(static_cast<size_t>(channels), num::f16_encode(0.99f));
+    for (const char* side : {"layers.0.k.", "layers.0.v."}) {
+      artifact->set(side + std::string("codebook"), "F32", {codes}, codebook);
+      artifact->set(side + std::string("lo"), "F16", {channels}, lo);
+      artifact->set(side + std::string("hi"), "F16", {channels}, hi);
+    }
+    return artifact;
+  };
+}
 
 void run(const std::string& text, int dim, const DeviceArray<uint16_t>& values, double copy) {
   CacheConfig config;
   config.shape = {.layer = 0, .kv_heads = kHeads, .head_dim = dim};
   config.windows = Windows::kNone;
+  config.artifacts = artifacts_of(int64_t{kHeads} * dim);
   const std::unique_ptr<SchemeKernels> kernels = make_kernels(Descriptor::parse(text), config);
   CacheShape shape{kHeads, dim, kSegment};
   for (const Side side : {Side::kK, Side::kV})
@@ -78,13 +114,13 @@ void run(const std::string& text, int dim, const DeviceArray<uint16_t>& values, 
     kernels->append(args, nullptr);
   });
   const auto bytes = static_cast<double>(2 * count * 2 + sides[0].bytes() + sides[1].bytes());
-  std::printf("%-34s %4d %9.1f %8.0f %7.1f%%\n", text.c_str(), dim, s * 1e6, bytes / s * 1e-9,
+  std::printf("%-46s %4d %9.1f %8.0f %7.1f%%\n", text.c_str(), dim, s * 1e6, bytes / s * 1e-9,
               100.0 * bytes / s / copy);
 }
 
 void run_all() {
   const double copy = copy_bytes_per_second();
-  std::printf("copy %.0f GB/s\n%-34s %4s %9s %8s %8s\n", copy * 1e-9, "scheme", "d", "us", "GB/s",
+  std::printf("copy %.0f GB/s\n%-46s %4s %9s %8s %8s\n", copy * 1e-9, "scheme", "d", "us", "GB/s",
               "of copy");
   // A block of values over and over.
   constexpr int64_t kBlock = int64_t{1} << 20, kMost = int64_t{kTokens} * kHeads * 128 * 2 * kSets;
@@ -113,7 +149,15 @@ void run_all() {
                              "ggml:q5_1",
                              "ggml:q5_0",
                              "ggml:q4_1",
-                             "ggml:q4_0"}) {
+                             "ggml:q4_0",
+                             "kvquant:nuq4,cb=#00000004",
+                             "kvquant:nuq4,o0.01,cb=#00000004",
+                             "kvquant:nuq3,o0.01,cb=#00000003",
+                             "kvquant:nuq2,o0.01,cb=#00000002",
+                             "kvquant:nuq4,o0.01,profile=paper,cb=#00000004",
+                             "kvquant:nuq4,o0.01,vaxis=channel,cb=#00000004",
+                             "kvquant:nuq4,o0.01,kaxis=token,cb=#00000004",
+                             "kvquant:int4,cb=#00000004"}) {
       run(text, dim, values, copy);
     }
   }

@@ -30,6 +30,7 @@ inline std::unique_ptr<LayerCache> make_on_device(const PairConfig& c) {
   config.windows = c.windows;
   config.nonfinite = c.nonfinite;
   config.artifacts = test_artifacts();
+  if (c.head_dim % 2 == 0) config.rope_steps = num::rope_steps(c.head_dim, 10000.0, {});
   return gpu::make_cache(Descriptor::parse(c.descriptor), config);
 }
 

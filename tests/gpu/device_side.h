@@ -65,9 +65,14 @@ class DeviceSide {
     scale_ =
         gpu::DeviceArray<std::byte>(per_head * page_groups(format, shape) * format.scale_bytes);
     zero_ = gpu::DeviceArray<std::byte>(per_head * page_groups(format, shape) * format.zero_bytes);
+    const int64_t rows = per_head * shape.page_tokens;
+    marks_ = gpu::DeviceArray<uint8_t>(rows * format.mark_bytes(shape.head_dim));
+    outliers_ = gpu::DeviceArray<uint16_t>(rows * format.outlier_bytes(shape.head_dim) / 2);
     ring_ = gpu::DeviceArray<uint16_t>(int64_t{slots} * shape.kv_heads * format.rule.ring_rows() *
                                        shape.head_dim);
     for (const auto* array : {&codes_, &scale_, &zero_}) poison(array->get(), array->bytes());
+    poison(marks_.get(), marks_.bytes());
+    poison(outliers_.get(), outliers_.bytes());
     poison(ring_.get(), ring_.bytes());
   }
 
@@ -76,6 +81,8 @@ class DeviceSide {
     view.codes = codes_.get();
     view.scale = scale_.get();
     view.zero = zero_.get();
+    view.marks = marks_.get();
+    view.outliers = outliers_.get();
     view.ring = ring_.get();
     view.pages = pages_.get();
     return view;
@@ -92,12 +99,15 @@ class DeviceSide {
     view.codes = copy(codes_, host_codes_);
     view.scale = copy(scale_, host_scale_);
     view.zero = copy(zero_, host_zero_);
+    view.marks = copy(marks_, host_marks_);
+    view.outliers = copy(outliers_, host_outliers_);
     view.ring = copy(ring_, host_ring_);
     view.pages = numbers_.data();
     return view;
   }
 
-  // Sealed content of one head as it lies in the downloaded memory, which becomes poison there.
+  // Sealed content of one head, `tokens` behind the sink, as it lies in the downloaded memory,
+  // which becomes poison there.
   gpu::SealedHead take(const gpu::SideView& view, int slot, int head, int64_t tokens) {
     const gpu::SideFormat& f = view.format;
     const int dim = view.shape.head_dim;
@@ -112,11 +122,12 @@ class DeviceSide {
       }
       return value;
     };
-    for (int32_t token = 0; token < tokens; ++token) {
+    for (int32_t token = f.rule.sink; token < f.rule.sink + tokens; ++token) {
       std::byte* const row = view.row(slot, head, token);
       for (int c = 0; c < dim; ++c)
         content.codes.push_back(bit_field(row, int64_t{c} * f.bits, f.bits));
       std::fill_n(row, f.row_bytes(dim), kPoison);
+      if (f.sparse) take_outliers(view, view.row_of(slot, head, token), content);
       if (f.along_tokens && token % f.group != 0) continue;
       for (int c = 0; c < dim; c += f.along_tokens ? 1 : f.group) {
         const int64_t at = view.group_of(slot, head, token, c);
@@ -132,10 +143,27 @@ class DeviceSide {
     for (const auto* bytes : {&host_codes_, &host_scale_, &host_zero_})
       for (const std::byte byte : *bytes)
         if (byte != kPoison) return false;
+    for (const uint8_t byte : host_marks_)
+      if (std::byte{byte} != kPoison) return false;
+    for (const uint16_t pattern : host_outliers_)
+      if (pattern != kPoisonPair) return false;
     return true;
   }
 
  private:
+  static constexpr uint16_t kPoisonPair = std::to_integer<uint16_t>(kPoison) * 0x101;
+
+  static void take_outliers(const gpu::SideView& view, int64_t row, gpu::SealedHead& content) {
+    const int64_t dim = view.shape.head_dim;
+    for (int64_t c = 0; c < dim; ++c) {
+      const auto marked = static_cast<uint8_t>(view.marks[(row * dim + c) / 8] >> (c % 8) & 1);
+      content.marks.push_back(marked);
+      content.outliers.push_back(marked != 0 ? view.outliers[row * dim + c] : uint16_t{0});
+      if (marked != 0) view.outliers[row * dim + c] = kPoisonPair;
+    }
+    std::fill_n(view.marks + row * dim / 8, dim / 8, std::to_integer<uint8_t>(kPoison));
+  }
+
   static void poison(void* data, int64_t bytes) {
     if (bytes > 0)
       gpu::check(cudaMemset(data, std::to_integer<int>(kPoison), static_cast<size_t>(bytes)),
@@ -146,9 +174,12 @@ class DeviceSide {
   std::vector<int32_t> numbers_;
   gpu::DeviceArray<int32_t> pages_;
   gpu::DeviceArray<std::byte> codes_, scale_, zero_;
+  gpu::DeviceArray<uint8_t> marks_;
+  gpu::DeviceArray<uint16_t> outliers_;
   gpu::DeviceArray<uint16_t> ring_;
   std::vector<std::byte> host_codes_, host_scale_, host_zero_;
-  std::vector<uint16_t> host_ring_;
+  std::vector<uint8_t> host_marks_;
+  std::vector<uint16_t> host_outliers_, host_ring_;
 };
 
 }  // namespace kvx::test

@@ -149,7 +149,8 @@ class Heads {
   int64_t width() const { return (c_.heads + 2 * c_.kv_heads) * c_.dim; }
 
   // Runs the kernel; gives the note, and compares the rest if asked to.
-  NonFiniteNote run(InputType input, bool compare, const std::string& what) {
+  NonFiniteNote run(InputType input, bool compare, const std::string& what,
+                    bool stores_unrotated = false) {
     const auto device_qkv = on_device(qkv_), table = on_device(table_);
     const auto q_norm = on_device(q_norm_), k_norm = on_device(k_norm_);
     const auto note = on_device(std::vector<NonFiniteNote>{kNothingNoted});
@@ -170,6 +171,7 @@ class Heads {
                  .v = v.prepare(kv_floats, nullptr),
                  .q_pre = c_.pre ? q_pre.prepare(q_floats, nullptr) : nullptr,
                  .k_pre = c_.pre ? k_pre.prepare(kv_floats, nullptr) : nullptr,
+                 .stores_unrotated = stores_unrotated,
                  .note = note.get(),
                  .input = input},
                 nullptr);
@@ -274,6 +276,9 @@ TEST_F(Elementwise, NotesTheFirstValueThatIsNotFinite) {
   const NonFiniteNote noted = heads.run(InputType::kF16, false, "");
   EXPECT_EQ(noted >> 32, NonFiniteNote{(3 * 2 + 1) * 16 + 4});
   EXPECT_TRUE(std::isnan(std::bit_cast<float>(static_cast<uint32_t>(noted))));
+  // Before rotation it is the only one.
+  EXPECT_EQ(heads.run(InputType::kF16, false, "", true) >> 32,
+            NonFiniteNote{(3 * 2 + 1) * 16 + 12});
 }
 
 TEST_F(Elementwise, GatesInPlace) {

@@ -44,9 +44,10 @@ Tokens tokens_of(const ModelPair& pair, int64_t count, uint32_t stream) {
 }
 
 // A prompt in one pass, then token by token.
-void expect_equal(const ModelPair& pair, const std::string& what) {
+void expect_equal(const ModelPair& pair, const std::string& what,
+                  const std::string& scheme = "fp:f16") {
   SCOPED_TRACE(what);
-  EnginePair engines(pair, "fp:f16", CacheMode::kStreamed, {.sequences = 1, .tokens = 128});
+  EnginePair engines(pair, scheme, CacheMode::kStreamed, {.sequences = 1, .tokens = 128});
   const Tokens tokens = tokens_of(pair, 75, 3);
   const auto seq = engines.open();
   engines.feed(seq, std::span(tokens).first(70), {70});
@@ -109,6 +110,19 @@ TEST_F(DeviceEngine, ScaledRotaryFrequencies) {
     TinyModelSpec spec = small_tiny_model();
     spec.rope_scaling = scaling;
     expect_equal(*ModelPair::tiny(spec), "rule " + std::to_string(static_cast<int>(scaling.rule)));
+  }
+}
+
+// Head dims whose rotary pairs are and are not apart by whole octets; normed keys and biased ones.
+TEST_F(DeviceEngine, KeysBeforeRotation) {
+  for (const char* name : {"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    for (const int64_t dim : {8, 40, 48, 128}) {
+      TinyModelSpec spec = small_tiny_model();
+      spec.architecture = name;
+      spec.head_dim = dim;
+      expect_equal(*ModelPair::tiny(spec), std::string(name) + ", head dim " + std::to_string(dim),
+                   "kvquant:int4,kaxis=token,o0.1,s3");
+    }
   }
 }
 
@@ -244,7 +258,8 @@ TEST_F(DeviceEngine, GreedyOverManyStepsAndBothWays) {
 TEST_F(DeviceEngine, DecodesThreeHundredSteps) {
   const ModelPair& pair = scheme_model();
   for (const char* scheme :
-       {"fp:f32", "kivi:k2v2", "int:k4v4,kaxis=channel", "fp8:e4m3,scale=token"}) {
+       {"fp:f32", "kivi:k2v2", "int:k4v4,kaxis=channel", "fp8:e4m3,scale=token",
+        "kvquant:nuq3,o0.01,s1,profile=paper,cb=#00000003"}) {
     EnginePair engines(pair, scheme, CacheMode::kStreamed, {.sequences = 2, .tokens = 900});
     const Tokens tokens = tokens_of(pair, 900, 12);
     const auto a = engines.open(), b = engines.open();
@@ -305,9 +320,11 @@ TEST_F(DeviceEngine, TapsGiveWhatTheLayersComputed) {
       }
     };
   };
-  EnginePair engines(*pair, "int:k4v4", CacheMode::kStreamed, {.sequences = 2, .tokens = 300});
   const Tokens tokens = tokens_of(*pair, 290, 14);
-  for (const std::vector<int>& layers : {std::vector<int>{}, std::vector<int>{2, 0}}) {
+  const std::pair<const char*, std::vector<int>> cases[] = {
+      {"int:k4v4", {}}, {"int:k4v4", {2, 0}}, {"kvquant:int4,kaxis=token", {2, 0}}};
+  for (const auto& [scheme, layers] : cases) {
+    EnginePair engines(*pair, scheme, CacheMode::kStreamed, {.sequences = 2, .tokens = 300});
     std::map<int, Copy> cpu, device;
     engines.cpu().set_tap(copy_to(cpu), layers);
     engines.device().set_tap(copy_to(device), layers);
@@ -333,19 +350,22 @@ TEST_F(DeviceEngine, TapsGiveWhatTheLayersComputed) {
 TEST_F(DeviceEngine, TakesContextsOfOtherEngines) {
   const ModelPair& pair = scheme_model();
   const auto& c = pair.config();
-  for (const char* scheme : {"kivi:k2v2,r32", "int:k4v4", "fp:f32"}) {
+  for (const char* scheme :
+       {"kivi:k2v2,r32", "int:k4v4", "fp:f32", "kvquant:int3,kaxis=token,s4"}) {
     EnginePair source(pair, "fp:f32", CacheMode::kContextExact, {.sequences = 1, .tokens = 400});
     // A pass has room for less than the context.
     EnginePair target(pair, scheme, CacheMode::kContextExact,
                       {.sequences = 2, .tokens = 400, .pass_rows = 100});
     const auto seq = target.open();
+    const bool unrotated = target.device().cache(0).traits().keys == KeySpace::kPreRope;
+    const auto key = [&](const LayerTap& tap) { return unrotated ? tap.k_pre : tap.k; };
     int layers = 0;
     source.device().set_tap([&](const LayerTap& tap) {
-      target.device().append(seq.device, tap.layer, tap.k, tap.v);
+      target.device().append(seq.device, tap.layer, key(tap), tap.v);
       ++layers;
     });
     source.cpu().set_tap(
-        [&](const LayerTap& tap) { target.cpu().append(seq.cpu, tap.layer, tap.k, tap.v); });
+        [&](const LayerTap& tap) { target.cpu().append(seq.cpu, tap.layer, key(tap), tap.v); });
     const Tokens context = tokens_of(pair, 333, 15), question = tokens_of(pair, 20, 16);
     source.feed(source.open(), context, {1000}, true);
     EXPECT_EQ(layers, c.layers);

@@ -17,10 +17,19 @@ using Words = std::vector<std::string>;
 
 const Note kSilent = [](const std::string&) {};
 constexpr int64_t kLength = 200;
-constexpr const char* kSchemes[] = {
-    "fp:f16",        "fp:bf16",        "int:k3v3", "int:k8v4",
-    "kivi:k2v2,r32", "kivi:k4v4,r128", "fp8:e4m3", "fp8:e5m2,scale=token",
-    "ggml:q8_0",     "ggml:q4_1",      "ggml:q5_0"};
+constexpr const char* kSchemes[] = {"fp:f16",
+                                    "fp:bf16",
+                                    "int:k3v3",
+                                    "int:k8v4",
+                                    "kivi:k2v2,r32",
+                                    "kivi:k4v4,r128",
+                                    "fp8:e4m3",
+                                    "fp8:e5m2,scale=token",
+                                    "ggml:q8_0",
+                                    "ggml:q4_1",
+                                    "ggml:q5_0",
+                                    "kvquant:int4,kaxis=token,s2",
+                                    "kvquant:nf3,kaxis=token,o0.1,profile=paper"};
 
 class EvalCuda : public testing::Test {
  protected:

@@ -257,7 +257,12 @@ TEST_P(DeviceCache, OtherShapes) {
   struct Shape {
     int heads, queries, dim;
   };
-  for (const Shape& s : {Shape{1, 7, 128}, Shape{3, 3, 192}, Shape{2, 28, 256}}) {
+  // Codebooks are for 128 channels.
+  const bool has_codebook = std::string(GetParam()).find("cb=#") != std::string::npos;
+  const std::vector<Shape> shapes =
+      has_codebook ? std::vector<Shape>{{1, 7, 128}, {4, 8, 32}, {16, 16, 8}}
+                   : std::vector<Shape>{{1, 7, 128}, {3, 3, 192}, {2, 28, 256}};
+  for (const Shape& s : shapes) {
     if (std::string(GetParam()).find("scale=head") != std::string::npos && s.heads != 2) continue;
     SCOPED_TRACE(std::to_string(s.heads) + " heads of " + std::to_string(s.dim));
     PairConfig c = config();

@@ -46,6 +46,28 @@ TEST(PoolPlan, CountsEveryByte) {
   EXPECT_EQ(plan.table_bytes, 3 * 2 * 4);
 }
 
+TEST(PoolPlan, HasRoomForEveryOutlier) {
+  const SideFormat sparse{.bits = 3,
+                          .group = 64,
+                          .scale_bytes = 2,
+                          .zero_bytes = 2,
+                          .sparse = true,
+                          .rule = {.sink = 5}};
+  SideFormat dense = sparse;
+  dense.sparse = false;
+  const PoolPlan plan =
+      plan_pool(kShape, std::vector{LayerFormats{sparse, dense}}, {.sequences = 3, .tokens = 300});
+  const auto& [k, v] = plan.layers[0];
+  EXPECT_EQ(k.marks.part, 2 * 256 * 64 / 8);
+  EXPECT_EQ(k.outliers.part, 2 * 256 * 64 * 2);
+  EXPECT_EQ(v.marks.part + v.outliers.part, 0);
+  EXPECT_EQ(k.ring.part, 5 * 2 * 64 * 2);
+  EXPECT_EQ(plan.mark_bytes, 6 * k.marks.part);
+  EXPECT_EQ(plan.outlier_bytes, 6 * k.outliers.part);
+  EXPECT_EQ(plan.bytes(), plan.codes_bytes + plan.scale_bytes + plan.zero_bytes + plan.mark_bytes +
+                              plan.outlier_bytes + plan.ring_bytes + plan.table_bytes);
+}
+
 TEST(PoolPlan, RegionsAreAlignedAndApart) {
   SideFormat odd{.bits = 3, .group = 64, .scale_bytes = 4, .rule = {.unit = 1, .window = 3}};
   const PoolPlan plan =

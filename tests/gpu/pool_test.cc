@@ -115,8 +115,9 @@ class Pool : public testing::Test {
 };
 
 TEST_F(Pool, LayersOfManySequences) {
-  for (const char* descriptor : {"fp:f16", "kivi:k2v4", "int:k4v3,kaxis=channel,vaxis=channel,g12",
-                                 "fp8:e4m3,scale=head,cal=#22222222"}) {
+  for (const char* descriptor :
+       {"fp:f16", "kivi:k2v4", "int:k4v3,kaxis=channel,vaxis=channel,g12",
+        "fp8:e4m3,scale=head,cal=#22222222", "kvquant:nuq3,o0.01,s5,cb=#00000003"}) {
     SCOPED_TRACE(descriptor);
     Layers layers(descriptor, {.sequences = 3, .tokens = 1600});
     layers.open();

@@ -2,6 +2,7 @@
 // that kernels give it to the host.
 #pragma once
 
+#include <algorithm>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -67,11 +68,37 @@ inline const SchemeCase kSchemeCases[] = {
     {"int:k6v7", 96},
     {"int:k8v4,kaxis=channel,vaxis=channel,g64,sym", 64},
     {"int:k2v4,kaxis=channel,g128", 128},
+    {"kvquant:nuq2,o0.01,cb=#00000002", 64},
+    {"kvquant:nuq3,o0.01,s1,profile=paper,cb=#00000003", 64},
+    {"kvquant:nuq4,o0.02,cb=#00000004", 128, 1},
+    {"kvquant:nuq4,s5,qnorm,vaxis=channel,cb=#00000004", 32, 4},
+    {"kvquant:nuq4,o0.1,s300,vaxis=channel,profile=paper,cb=#00000004", 8, 16},
+    {"kvquant:nuq2,o0.05,s2,qnorm,kaxis=token,rope=post,profile=paper,cb=#00000002", 64},
+    {"kvquant:nf4,o0.02,zr=fp16,cb=#00000004", 64, 2, Windows::kNone},
+    {"kvquant:nf3,o0.01,profile=paper,cb=#00000003", 16, 8},
+    {"kvquant:nf2,kaxis=token,profile=paper", 24, 3},
+    {"kvquant:int3,o0.01,s3,cb=#00000003", 64},
+    {"kvquant:int4,o0.02,zr=fp16,vaxis=channel,cb=#00000004", 64},
+    {"kvquant:int4,kaxis=token,o0.05,profile=paper", 72},
+    {"kvquant:int2,kaxis=token,rope=post", 256},
+    {"kvquant:nf4,kaxis=token,o0.01", 128, 8},
+    {"kvquant:nf3,kaxis=token,o0.02,rope=post,profile=paper", 96, 4},
+    {"kvquant:int3,kaxis=token,o0.04", 160, 9},
+    {"kvquant:nuq2,o0.05,kaxis=token,cb=#00000012", 64},
+    {"kvquant:nuq3,o0.02,cb=#00000013", 64},
 };
 
 inline std::string name_of(const SchemeCase& c) {
   return std::string(c.descriptor) + " d=" + std::to_string(c.dim) +
          (c.windows == Windows::kNone ? " (no windows)" : "");
+}
+
+// Outliers of all heads.
+inline int64_t marked(const std::vector<gpu::SealedHead>& heads) {
+  int64_t count = 0;
+  for (const gpu::SealedHead& head : heads)
+    count += std::count(head.marks.begin(), head.marks.end(), uint8_t{1});
+  return count;
 }
 
 inline std::ostream& operator<<(std::ostream& out, const SchemeCase& c) {
@@ -84,6 +111,7 @@ inline CacheConfig config_of(const SchemeCase& c, NonFinite nonfinite = NonFinit
   config.windows = c.windows;
   config.nonfinite = nonfinite;
   config.artifacts = test_artifacts();
+  config.rope_steps = num::rope_steps(c.dim, 10000.0, {});
   return config;
 }
 
@@ -96,15 +124,37 @@ inline std::vector<uint32_t> patterns_of(const Exported& tensor) {
   return patterns;
 }
 
-// Sealed content of all heads of one side of a reference cache's sequence. `bf16`: values without
-// codes are bfloat16 where they have 16 bits.
+// Outliers as tensors list them by token and channel of the layer; their values are those given.
+inline void add_outliers(const std::map<std::string, Exported>& tensors, const std::string& prefix,
+                         const Tensor& given, int64_t sink, std::vector<gpu::SealedHead>& heads) {
+  const auto starts = tensors.at(prefix + "outlier.start").as<uint32_t>();
+  const auto index = tensors.at(prefix + "outlier.index").as<uint32_t>();
+  const auto dim = static_cast<size_t>(heads[0].dim);
+  for (gpu::SealedHead& head : heads) {
+    head.marks.resize(head.codes.size());
+    head.outliers.resize(head.codes.size());
+  }
+  for (size_t t = static_cast<size_t>(sink); t + 1 < starts.size(); ++t) {
+    for (size_t i = starts[t]; i < starts[t + 1]; ++i) {
+      const size_t h = index[i] / dim, c = index[i] % dim;
+      const size_t at = (t - static_cast<size_t>(sink)) * dim + c;
+      heads[h].marks[at] = 1;
+      heads[h].outliers[at] =
+          num::f16_encode(given.view().row(static_cast<int64_t>(t), static_cast<int>(h))[c]);
+    }
+  }
+}
+
+// Sealed content of all heads of one side of a reference cache's sequence, of the values that were
+// given. `bf16`: values without codes are bfloat16 where they have 16 bits.
 inline std::vector<gpu::SealedHead> sealed_heads(const std::map<std::string, Exported>& tensors,
                                                  const gpu::SideFormat& format,
                                                  const CacheConfig& config, Side side,
-                                                 int64_t length, bool bf16) {
+                                                 const Tensor& given, int64_t length, bool bf16) {
   const std::string prefix = std::string(side_name(side)) + ".";
   const int64_t dim = config.shape.head_dim;
-  const int64_t sealed = format.rule.sealed(static_cast<int32_t>(length));
+  const int64_t sink = std::min<int64_t>(format.rule.sink, length);
+  const int64_t sealed = format.rule.sealed(static_cast<int32_t>(length)) - sink;
   const int64_t group_tokens = format.along_tokens ? format.group : 1;
   const int64_t per_group = format.along_tokens ? dim : dim / format.group;
   std::vector<uint32_t> codes;
@@ -126,7 +176,17 @@ inline std::vector<gpu::SealedHead> sealed_heads(const std::map<std::string, Exp
     gpu::SealedHead& head = heads[static_cast<size_t>(h)];
     head.tokens = sealed;
     head.dim = static_cast<int>(dim);
-    head.codes = part(codes, h, length * dim, sealed * dim);
+    head.codes = part(codes, h, length * dim, (sink + sealed) * dim);
+    head.codes.erase(head.codes.begin(), head.codes.begin() + sink * dim);
+    // Ranges of tokens, which all heads share.
+    if (const auto lo = tensors.find(prefix + "lo"); lo != tensors.end()) {
+      if (format.scale_bytes == 0) continue;
+      head.scale = part(patterns_of(lo->second), 0, 0, length);
+      head.zero = part(patterns_of(tensors.at(prefix + "hi")), 0, 0, length);
+      head.scale.erase(head.scale.begin(), head.scale.begin() + sink);
+      head.zero.erase(head.zero.begin(), head.zero.begin() + sink);
+      continue;
+    }
     const int64_t stride = length / group_tokens * per_group;
     const int64_t count = sealed / group_tokens * per_group;
     if (format.scale_bytes != 0)
@@ -134,6 +194,7 @@ inline std::vector<gpu::SealedHead> sealed_heads(const std::map<std::string, Exp
     if (format.zero_bytes != 0)
       head.zero = part(patterns_of(tensors.at(prefix + "zero")), h, stride, count);
   }
+  if (format.sparse) add_outliers(tensors, prefix, given, sink, heads);
   return heads;
 }
 

@@ -20,13 +20,20 @@ class SchemeHost : public testing::TestWithParam<test::SchemeCase> {
   const std::unique_ptr<gpu::SchemeKernels> kernels_ = gpu::make_kernels(descriptor_, config_);
   const std::unique_ptr<StoredCache> cache_ = ref::make_cache(descriptor_, config_);
 
+  test::Tensor rows(Side side, int64_t length) const {
+    return test::filled(gen::Fill::kNormal, 11, static_cast<uint32_t>(side), length,
+                        GetParam().heads, GetParam().dim);
+  }
   SeqId filled(int64_t length) {
-    const auto fill = [&](uint32_t tensor) {
-      return test::filled(gen::Fill::kNormal, 11, tensor, length, GetParam().heads, GetParam().dim);
-    };
     const SeqId seq = cache_->open();
-    test::append(*cache_, seq, fill(0), fill(1), 0, length);
+    test::append(*cache_, seq, rows(Side::kK, length), rows(Side::kV, length), 0, length);
     return seq;
+  }
+  // As the reference lists them.
+  int64_t outliers(SeqId seq, Side side) const {
+    if (!kernels_->format(side).sparse) return 0;
+    const auto tensors = test::exported(*cache_, seq);
+    return tensors.at(std::string(side_name(side)) + ".outlier.index").shape[0];
   }
   bool bf16() const { return kernels_->traits().input == InputType::kBf16; }
 };
@@ -46,9 +53,13 @@ TEST_P(SchemeHost, SealsAndReadsWhatTheReferenceDoes) {
   for (int64_t length = 1; length < 300;) {
     for (const Side side : kSides) {
       const gpu::SealRule& rule = kernels_->format(side).rule;
-      const auto count = [](const ReadMap& map) {
+      // What kernels count as sealed: the sink too.
+      const auto count = [&](const ReadMap& map) {
         int64_t tokens = 0;
-        for (const RowRange& range : map) tokens += range.held == Held::kSealed ? range.count : 0;
+        for (const RowRange& range : map) {
+          const bool sink = range.first == 0 && range.count <= rule.sink;
+          tokens += range.held == Held::kSealed || sink ? range.count : 0;
+        }
         return tokens;
       };
       ASSERT_EQ(rule.sealed(static_cast<int32_t>(length)), count(cache_->held(seq, side)))
@@ -56,7 +67,8 @@ TEST_P(SchemeHost, SealsAndReadsWhatTheReferenceDoes) {
       ASSERT_EQ(rule.read_sealed(static_cast<int32_t>(length - 1)),
                 count(cache_->reads(seq, side, length - 1)))
           << side_name(side) << " query " << length - 1;
-      ASSERT_EQ(kernels_->used(side, length).bytes, cache_->used(seq, side).bytes)
+      ASSERT_EQ(kernels_->used(side, length, outliers(seq, side)).bytes,
+                cache_->used(seq, side).bytes)
           << side_name(side) << " length " << length;
     }
     const int64_t count = length < 130 ? 1 : 7;
@@ -74,14 +86,17 @@ TEST_P(SchemeHost, ImageAndTensors) {
     std::vector<std::byte> image;
     std::map<std::string, test::Exported> exported;
     for (const Side side : kSides) {
-      const std::vector<gpu::SealedHead> heads =
-          test::sealed_heads(tensors, kernels_->format(side), config_, side, length, bf16());
+      const std::vector<gpu::SealedHead> heads = test::sealed_heads(
+          tensors, kernels_->format(side), config_, side, rows(side, length), length, bf16());
       const std::vector<std::byte> table = kernels_->table(side);
       image.insert(image.end(), table.begin(), table.end());
-      for (const gpu::SealedHead& head : heads) kernels_->append_image(side, head, image);
+      kernels_->append_image(side, heads, image);
       const auto values = tensors.at(std::string(side_name(side)) + ".decoded").as<float>();
       for (int64_t h = 0; h < GetParam().heads; ++h) {
-        for (int64_t at = heads[0].tokens * GetParam().dim; at < length * GetParam().dim; ++at) {
+        const int64_t sink = kernels_->format(side).rule.sink;
+        const int64_t first = sink > 0 ? 0 : heads[0].tokens;
+        const int64_t end = sink > 0 ? std::min(sink, length) : length;
+        for (int64_t at = first * GetParam().dim; at < end * GetParam().dim; ++at) {
           const uint16_t bits =
               num::f16_encode(values[static_cast<size_t>(h * length * GetParam().dim + at)]);
           image.push_back(static_cast<std::byte>(bits));
@@ -102,6 +117,10 @@ TEST_P(SchemeHost, ImageAndTensors) {
                               << std::to_integer<int>(*a) << " not " << std::to_integer<int>(*b);
     for (const auto& [name, tensor] : tensors) {
       if (name.ends_with(".decoded") || name.ends_with(".sealed")) continue;
+      if (name.ends_with(".decoded_fp32")) {
+        EXPECT_TRUE(kernels_->exports_unrounded());
+        continue;
+      }
       ASSERT_EQ(exported.count(name), 1u) << name;
       EXPECT_EQ(exported[name].dtype, tensor.dtype) << name;
       EXPECT_EQ(exported[name].shape, tensor.shape) << name;
@@ -127,6 +146,19 @@ TEST(SchemeHostRefusals, AreTheReferences) {
       {"fp8:e4m3,scale=tensor,cal=#33333333", 64},
       {"fp8:e4m3,scale=tensor,cal=#22222222", 64},
       {"fp8:e4m3,scale=head,cal=#11111111", 64},
+      {"kvquant:nuq2", 64},
+      {"kvquant:int3", 64},
+      {"kvquant:int3,kaxis=token,cb=#00000003", 64},
+      {"kvquant:nuq2,o0.011,cb=#00000002", 64},
+      {"kvquant:nuq2,o1,kaxis=token,cb=#00000002", 64},
+      {"kvquant:nuq2,cb=#00000003", 64},
+      {"kvquant:nuq2,cb=#00000002", 72},
+      {"kvquant:nf2,qnorm,cb=#00000002", 64},
+      {"kvquant:nuq3,zr=fp16,profile=paper,cb=#00000003", 64},
+      {"kvquant:int3,zr=fp16,kaxis=token", 64},
+      {"kvquant:nuq3,profile=paper,cb=#00000013", 64},
+      {"kvquant:nuq4,cb=#99999999", 64},
+      {"kvquant:nuq2,o0.02,cb=#00000021", 64},
   };
   for (const auto& [text, dim] : cases) {
     const CacheConfig config = test::config_of({text, dim});
@@ -153,10 +185,9 @@ TEST(SchemeHostRefusals, HeadDimsWithoutKernels) {
 }
 
 TEST(SchemeHostRegistry, HasKernels) {
-  for (const char* scheme : {"fp", "int", "kivi", "fp8", "ggml"})
+  for (const char* scheme : {"fp", "int", "kivi", "fp8", "ggml", "kvquant"})
     EXPECT_TRUE(gpu::has_kernel(scheme)) << scheme;
   EXPECT_FALSE(gpu::has_kernel("none"));
-  EXPECT_FALSE(gpu::has_kernel("kvquant"));
 }
 
 }  // namespace

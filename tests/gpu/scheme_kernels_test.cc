@@ -56,6 +56,17 @@ void expect_content(const gpu::SealedHead& got, const gpu::SealedHead& expected,
   compare(codes, number(got.codes), number(expected.codes), got.dim, 1, 1);
   compare(scale, got.scale, expected.scale, groups, tokens, channels);
   compare(zero, got.zero, expected.zero, groups, tokens, channels);
+  test::Compare marks(where + "marks"), outliers(where + "outliers");
+  const std::vector<uint32_t> got_marks(got.marks.begin(), got.marks.end());
+  const std::vector<uint32_t> expected_marks(expected.marks.begin(), expected.marks.end());
+  compare(marks, got_marks, expected_marks, got.dim, 1, 1);
+  const auto same_nan = [](const std::vector<uint16_t>& all) {
+    std::vector<uint32_t> patterns;
+    for (const uint16_t one : all)
+      patterns.push_back((one & 0x7FFF) > 0x7C00 ? 0x7E00u : uint32_t{one});
+    return patterns;
+  };
+  compare(outliers, same_nan(got.outliers), same_nan(expected.outliers), got.dim, 1, 1);
 }
 
 class SchemeKernels : public testing::TestWithParam<test::SchemeCase> {
@@ -74,7 +85,8 @@ class SchemeKernels : public testing::TestWithParam<test::SchemeCase> {
   }
 
   // Sealed content, decoded values and exact rows of all sequences.
-  void expect_equal(Layer& layer, const StoredCache& cache, SeqId first) const {
+  void expect_equal(Layer& layer, const Inputs& inputs, const StoredCache& cache,
+                    SeqId first) const {
     std::map<std::string, test::Exported> tensors[kSequences];
     for (int s = 0; s < kSequences; ++s) tensors[s] = test::exported(cache, first + s);
     const int64_t dim = GetParam().dim;
@@ -84,9 +96,13 @@ class SchemeKernels : public testing::TestWithParam<test::SchemeCase> {
       for (int s = 0; s < kSequences; ++s) {
         const int64_t length = layer.length(s);
         const std::vector<gpu::SealedHead> expected =
-            test::sealed_heads(tensors[s], format, config_, side, length,
-                               kernels_->traits().input == InputType::kBf16);
-        const std::vector<float> decoded = decode(layer, side, s, expected[0].tokens);
+            test::sealed_heads(tensors[s], format, config_, side,
+                               inputs.rows[static_cast<size_t>(side)][static_cast<size_t>(s)],
+                               length, kernels_->traits().input == InputType::kBf16);
+        // Kernels decode the sink too.
+        const int64_t sink = std::min<int64_t>(format.rule.sink, length);
+        const int64_t sealed = sink + expected[0].tokens;
+        const std::vector<float> decoded = decode(layer, side, s, sealed);
         const auto values = tensors[s].at(std::string(side_name(side)) + ".decoded").as<float>();
         test::Compare reads("decoded"), ring("ring");
         for (int h = 0; h < GetParam().heads; ++h) {
@@ -96,11 +112,12 @@ class SchemeKernels : public testing::TestWithParam<test::SchemeCase> {
           for (int64_t t = 0; t < length; ++t) {
             for (int64_t c = 0; c < dim; ++c) {
               const float value = values[static_cast<size_t>((h * length + t) * dim + c)];
-              if (t < head.tokens) {
+              if (t < sealed) {
                 const auto i = static_cast<size_t>((t * GetParam().heads + h) * dim + c);
                 if (pattern(decoded[i]) != pattern(value))
                   reads(pattern(decoded[i]), pattern(value), at(side, s, h, t, c));
-              } else {
+              }
+              if (t < sink || t >= sealed) {
                 const uint16_t bits = view.exact_row(kSlots[s], h, static_cast<int32_t>(t))[c];
                 if (pattern(num::f16_decode(bits)) != pattern(value))
                   ring(bits, num::f16_encode(value), at(side, s, h, t, c));
@@ -152,7 +169,7 @@ TEST_P(SchemeKernels, EqualTheReference) {
         const auto cache = reference(inputs, schedule->limit);
         Layer layer(*kernels_, config_);
         layer.run(inputs, type, *schedule);
-        expect_equal(layer, *cache, 0);
+        expect_equal(layer, inputs, *cache, 0);
       }
     }
   }

@@ -22,6 +22,12 @@ class MemoryArtifact final : public Artifact {
     return found == tensors_.end() ? nullptr : &found->second;
   }
 
+  std::string metadata(std::string_view key) const override {
+    const auto found = metadata_.find(key);
+    return found == metadata_.end() ? "" : found->second;
+  }
+  void set_metadata(const std::string& key, const std::string& text) { metadata_[key] = text; }
+
   template <class T>
   void set(const std::string& name, const std::string& dtype, std::vector<int64_t> shape,
            const std::vector<T>& values) {
@@ -34,6 +40,7 @@ class MemoryArtifact final : public Artifact {
  private:
   std::map<std::string, std::vector<std::byte>, std::less<>> storage_;
   std::map<std::string, ArtifactTensor, std::less<>> tensors_;
+  std::map<std::string, std::string, std::less<>> metadata_;
 };
 
 // Calibrated fp8 scales of the first layers, `count` values of a side (1, or one per KV head), all
@@ -84,8 +91,33 @@ inline std::shared_ptr<MemoryArtifact> kvquant_tables(int layers, int channels, 
   return artifact;
 }
 
+// The same with codebooks in no order, two values of which are neighbours.
+inline std::shared_ptr<MemoryArtifact> kvquant_odd_codebooks(int layers, int channels, int bits) {
+  auto artifact = kvquant_tables(layers, channels, bits);
+  for (int layer = 0; layer < layers; ++layer) {
+    for (const char* side : {"k", "v"}) {
+      const std::string name = "layers." + std::to_string(layer) + "." + side + ".codebook";
+      std::vector<float> codebook(size_t{1} << bits);
+      std::memcpy(codebook.data(), artifact->find(name)->bytes.data(),
+                  codebook.size() * sizeof(float));
+      codebook.back() = codebook.front() + 0x1p-12f;
+      std::swap(codebook[0], codebook[1]);
+      artifact->set(name, "F32", {1 << bits}, codebook);
+    }
+  }
+  return artifact;
+}
+
+// Tables of 2 bits for 128 channels whose file says that they are for this scheme.
+inline std::shared_ptr<MemoryArtifact> kvquant_of(const std::string& scheme) {
+  auto artifact = kvquant_tables(8, 128, 2);
+  artifact->set_metadata("scheme", scheme);
+  return artifact;
+}
+
 // What `cal=#...` and `cb=#...` mean in tests: #11111111 fp8 scales per tensor, #22222222 per head
-// of two KV heads; #0000000B kvquant tables of B bits for 128 channels.
+// of two KV heads; #0000000B kvquant tables of B bits for 128 channels, #0000001B with codebooks in
+// no order; #00000021 those of 2 bits that say what they are for.
 inline Artifacts test_artifacts() {
   return [](std::string_view hash) -> std::shared_ptr<const Artifact> {
     if (hash == "11111111") return fp8_scales(8, 1);
@@ -93,6 +125,9 @@ inline Artifacts test_artifacts() {
     if (hash == "00000002") return kvquant_tables(8, 128, 2);
     if (hash == "00000003") return kvquant_tables(8, 128, 3);
     if (hash == "00000004") return kvquant_tables(8, 128, 4);
+    if (hash == "00000012") return kvquant_odd_codebooks(8, 128, 2);
+    if (hash == "00000013") return kvquant_odd_codebooks(8, 128, 3);
+    if (hash == "00000021") return kvquant_of("kvquant@1:nuq2,o0.01");
     throw environment_error("no artifact #" + std::string(hash));
   };
 }
