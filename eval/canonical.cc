@@ -48,6 +48,30 @@ std::string entry_text(int64_t entry, int64_t batch) {
   return batch > 1 ? fmt::format("batch entry {}: ", entry) : "";
 }
 
+// A list of another length than those of the batch entries before: zeros fill up the shorter ones.
+void add_list(Tensor& tensor, int64_t length, std::span<const std::byte> bytes) {
+  const int64_t before = tensor.shape[1], longest = std::max(before, length);
+  const size_t width = length > 0
+                           ? bytes.size() / static_cast<size_t>(length)
+                           : tensor.bytes.size() / static_cast<size_t>(tensor.shape[0] * before);
+  const auto padded = [&](std::span<const std::byte> entry) {
+    std::vector<std::byte> out(entry.begin(), entry.end());
+    out.resize(static_cast<size_t>(longest) * width);
+    return out;
+  };
+  std::vector<std::byte> all;
+  for (int64_t i = 0; i <= tensor.shape[0]; ++i) {
+    const size_t size = static_cast<size_t>(before) * width;
+    const auto entry = padded(
+        i < tensor.shape[0]
+            ? std::span<const std::byte>(tensor.bytes).subspan(static_cast<size_t>(i) * size, size)
+            : bytes);
+    all.insert(all.end(), entry.begin(), entry.end());
+  }
+  tensor.bytes = std::move(all);
+  tensor.shape = {tensor.shape[0] + 1, longest};
+}
+
 void add_entry(TensorMap& all, const std::string& name, const std::string& dtype,
                const std::vector<int64_t>& shape, std::span<const std::byte> bytes, int64_t entry) {
   Tensor& tensor = all[name];
@@ -55,6 +79,10 @@ void add_entry(TensorMap& all, const std::string& name, const std::string& dtype
     tensor.dtype = dtype;
     tensor.shape = {0};
     tensor.shape.insert(tensor.shape.end(), shape.begin(), shape.end());
+  }
+  if (shape.size() == 1 && tensor.shape.size() == 2 && shape[0] != tensor.shape[1]) {
+    add_list(tensor, shape[0], bytes);
+    return;
   }
   if (tensor.shape[0] != entry ||
       !std::equal(shape.begin(), shape.end(), tensor.shape.begin() + 1, tensor.shape.end()))

@@ -42,8 +42,9 @@ struct CacheMaker {
 };
 
 // Canonical tensors of K and V, both [batch, kv heads, tokens, head dim] binary32: those of
-// LayerCache::export_to, names with `layer.prefix`, shapes with the batch in front. Throws an
-// environment Error naming batch entry, head, token and channel of a non-finite value.
+// LayerCache::export_to, names with `layer.prefix`, shapes with the batch in front; lists (rank 1)
+// that differ in length are filled up with zeros. Throws an environment Error naming batch entry,
+// head, token and channel of a non-finite value.
 TensorMap encode_layer(const CacheMaker& make, const LayerName& layer, const BatchShape& shape,
                        std::span<const float> k, std::span<const float> v);
 

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "eval/artifacts.h"
+#include "eval/calibration.h"
 #include "eval/cli.h"
 #include "eval/model_text.h"
 #include "eval/streams.h"
@@ -16,13 +17,15 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr const char* kHelp =
-    R"(usage: kvx calibrate --scheme DESCRIPTOR --model PATH --data FILE --out FILE [options]
+    R"(usage: kvx calibrate --scheme DESCRIPTOR --model PATH --data PATH --out FILE [options]
 
-Runs a text through a model exactly and writes what a calibrated scheme learns from its K and V, as
-safetensors: for fp8 with scale=tensor or scale=head, layers.N.k.scale and layers.N.v.scale, F32 [1]
-or [kv heads]: the greatest magnitude (keys after rotation; rounded to fp16) over 448 (e4m3) or
-57344 (e5m2). Prints the descriptor that names the result by its hash. The text is cut into parts of
---length tokens, each a sequence of its own. Equal input gives an equal file.
+Runs windows of a text through a model exactly and writes what a calibrated scheme learns from its K
+and V, as safetensors. Prints the descriptor that names the result by its hash. The text is cut into
+windows of --length tokens, each a sequence of its own. Equal input gives an equal file.
+fp8 with scale=tensor or scale=head: layers.N.k.scale and layers.N.v.scale, F32 [1] or [kv heads]:
+the greatest magnitude (keys after rotation; rounded to fp16) over 448 (e4m3) or 57344 (e5m2).
+kvquant: ranges of channels, layers.N.k.lo and .hi, and for nuq codebooks and Q-Norm, weighted by
+squared gradients of the loss, from a backward pass through the model.
 
 )";
 
@@ -30,9 +33,10 @@ po::options_description describe() {
   const auto text = [] { return po::value<std::string>()->value_name("X"); };
   po::options_description options("options", 100);
   auto add = options.add_options();
-  add("scheme", text(), "scheme descriptor without the artifact: fp8:e4m3,scale=tensor");
+  add("scheme", text(), "scheme descriptor without the artifact: kvquant:nuq3,o0.01");
   add_model_text_options(options);
-  add("length", text()->default_value("2048"), "tokens of a part, cut to the model's positions");
+  add("samples", text(), "windows from the start of the text (default: 16, or as many as it has)");
+  add("length", text()->default_value("2048"), "tokens of a window, cut to the model's positions");
   add("out", text(), "safetensors file to write");
   add("help", po::bool_switch(), "this text");
   return options;
@@ -50,6 +54,21 @@ std::string artifact_key(const Descriptor& scheme) {
   throw std::logic_error("a calibrated scheme has a key for its artifact");
 }
 
+// The tokens of --samples windows; cuts `length` to the model's positions.
+ModelText read_windows(const Options& options, int64_t& length) {
+  const int64_t samples = options.has("samples") ? options.integer("samples", 1, 1 << 20) : 16;
+  ModelText in = read_model_text(options, INT64_MAX, samples * length);
+  length = std::min(length, in.checkpoint->config().max_positions);
+  const int64_t count = std::ssize(in.tokens);
+  if (options.has("samples") && count < samples * length)
+    throw usage_error(
+        fmt::format("--samples {}: the text has {} tokens, which make {} windows of {}", samples,
+                    count, count / length, length));
+  in.tokens.resize(static_cast<size_t>(std::min(count, samples * length)));
+  in.identity["tokens"] = fmt::format("{}", in.tokens.size());
+  return in;
+}
+
 }  // namespace
 
 int cmd_calibrate(const std::vector<std::string>& words) {
@@ -63,13 +82,9 @@ int cmd_calibrate(const std::vector<std::string>& words) {
   const Descriptor scheme = Descriptor::parse(options.required("scheme"));
   const auto calibrator = ref::make_calibrator(scheme);
   const std::string key = artifact_key(scheme);
-  const int64_t asked = options.integer("length", 1, int64_t{1} << 24);
-  const ModelText in = read_model_text(options, INT64_MAX);
-  const int64_t length = std::min(asked, in.checkpoint->config().max_positions);
-  run_through(in, length, ref::factory(Descriptor::parse("fp:f32")), model::CacheMode::kStreamed,
-              NonFinite::kRefuse,
-              [&](const model::LayerTap& tap) { calibrator->observe(tap.layer, tap.k, tap.v); });
-
+  int64_t length = options.integer("length", 1, int64_t{1} << 24);
+  const ModelText in = read_windows(options, length);
+  const CalibrationTime time = calibrate(in, length, *calibrator);
   TensorMap all;
   calibrator->export_to([&](const std::string& name, const std::string& dtype,
                             const std::vector<int64_t>& shape, std::span<const std::byte> bytes) {
@@ -82,8 +97,10 @@ int cmd_calibrate(const std::vector<std::string>& words) {
   write_tensor_file(out, all, metadata);
   const std::string hash = ArtifactStore().add(out);
   print(fmt::format("{},{}=#{}\n", scheme.str(), key, hash.substr(0, kArtifactDigits)));
-  tell(fmt::format("kvx: {} tensors from {} tokens in {}, SHA-256 {}\n", all.size(),
-                   in.tokens.size(), out, hash));
+  tell(fmt::format(
+      "kvx: {} tensors from {} tokens in {}, SHA-256 {}\nkvx: {} windows {:.1f} s, fit {:.1f} s\n",
+      all.size(), in.tokens.size(), out, hash, time.windows, time.window_seconds,
+      time.fit_seconds));
   return 0;
 }
 

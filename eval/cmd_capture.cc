@@ -124,7 +124,7 @@ int cmd_capture(const std::vector<std::string>& words) {
   TensorMap all;
   const auto ids = std::as_bytes(std::span(in.tokens));
   all["tokens"] = {"I32", {1, static_cast<int64_t>(in.tokens.size())}, {ids.begin(), ids.end()}};
-  run_through(in, static_cast<int64_t>(in.tokens.size()), store.factory(scheme),
+  run_through(in, store.factory(scheme),
               mode == "all" ? model::CacheMode::kAll : model::CacheMode::kStreamed,
               nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate,
               [&](const model::LayerTap& tap) {

@@ -16,7 +16,8 @@ constexpr const char* kHelp =
 Runs K and V of a safetensors file through a scheme and writes what it stores, as safetensors.
 
 In:   k, v  F32, F16 or BF16 [batch, kv heads, tokens, head dim], or layers.N.k, layers.N.v for any
-      number of layers (what kvx capture writes); keys after rotation. Other tensors are ignored.
+      number of layers (what kvx capture writes); keys after rotation, but for a scheme that stores
+      keys before it: then k.pre, or k where there is no k.pre. Other tensors are ignored.
 Out, for k and v each, with the same prefix:
       codes    U8 [batch, kv heads, tokens, head dim]; signed codes as their low bits; unsealed 0
       scale,   in their stored type, complete groups only: groups along tokens [batch, kv heads,
@@ -25,6 +26,8 @@ Out, for k and v each, with the same prefix:
       decoded  F32, what a read returns
       sealed   U8 [batch, kv heads, tokens], 1 or 0
       packed   the official words, where a scheme has an official layout
+      lo, hi, codebook, qnorm, outlier.start, outlier.index, outlier.value, decoded_fp32
+               of kvquant (ref/kvquant.md)
 A scheme writes those of them that it has.
 
 )";
@@ -39,6 +42,12 @@ po::options_description describe() {
   add_cache_options(options);
   add("help", po::bool_switch(), "this text");
   return options;
+}
+
+// The keys in the key space of the scheme.
+std::string key_name(const TensorFile& file, const std::string& prefix, const Traits& traits) {
+  const std::string before = prefix + "k.pre";
+  return traits.keys == KeySpace::kPreRope && file.find(before) != nullptr ? before : prefix + "k";
 }
 
 }  // namespace
@@ -61,8 +70,10 @@ int cmd_encode(const std::vector<std::string>& words) {
 
   TensorMap all;
   for (const LayerName& layer : find_layers(file, "k")) {
-    const std::string k_name = layer.prefix + "k", v_name = layer.prefix + "v";
-    const BatchShape shape = batch_shape(file, k_name);
+    const std::string v_name = layer.prefix + "v";
+    const BatchShape shape = batch_shape(file, layer.prefix + "k");
+    const std::string k_name = key_name(file, layer.prefix, make(layer, shape)->traits());
+    batch_shape(file, k_name);
     batch_shape(file, v_name);
     const ArtifactTensor &k = *file.find(k_name), &v = *file.find(v_name);
     if (k.shape != v.shape)

@@ -1,10 +1,9 @@
 #include "eval/error_layer.h"
 
-#include <stdexcept>
-
 #include "eval/error_norm.h"
 #include "eval/error_weights.h"
 #include "eval/place.h"
+#include "sim/model/attention_rows.h"
 #include "sim/model/engine_attention.h"
 
 namespace kvx::eval {
@@ -21,16 +20,17 @@ double relative_error(const std::vector<float>& found, const std::vector<float>&
   return error.value();
 }
 
-// K or V [tokens][kv heads][head dim] as the last query reads it; zeros where it does not.
+// K (rotated) or V [tokens][kv heads][head dim] as the last query reads it; zeros where it does
+// not.
 std::vector<float> last_read(const LayerCache& cache, SeqId seq, Side side, CacheMode mode) {
   const LayerShape& shape = cache.config().shape;
   const int64_t tokens = cache.length(seq);
   const int64_t width = int64_t{shape.kv_heads} * shape.head_dim;
   std::vector<float> values(static_cast<size_t>(tokens * width));
   for (const RowRange& range : read_map(cache, seq, side, mode, tokens - 1))
-    cache.read(seq, side, range,
-               dense_rows(values.data() + range.first * width, range.count, shape.kv_heads,
-                          shape.head_dim));
+    model::read_rows(cache, seq, side, range,
+                     dense_rows(values.data() + range.first * width, range.count, shape.kv_heads,
+                                shape.head_dim));
   return values;
 }
 
@@ -54,19 +54,20 @@ void ActivationsListener::tap(const Piece&, const model::LayerTap& tap) {
   LayerActivations& layer = layers_[static_cast<size_t>(tap.layer)];
   append_rows(layer.q, tap.q);
   append_rows(layer.k, tap.k);
+  append_rows(layer.k_pre, tap.k_pre);
   append_rows(layer.v, tap.v);
   append_rows(layer.out, tap.out);
 }
 
 LayerResult layer_result(LayerCache& cache, const LayerActivations& base, CacheMode mode) {
-  if (cache.traits().keys != KeySpace::kRotated)
-    throw std::logic_error("no scheme before rotation is registered yet");
   const int64_t tokens = base.tokens();
   const ConstRows q = dense_rows(base.q.data(), tokens, base.heads, base.dim);
   const ConstRows k = dense_rows(base.k.data(), tokens, base.kv_heads, base.dim);
   const ConstRows v = dense_rows(base.v.data(), tokens, base.kv_heads, base.dim);
   const Span span{.seq = cache.open(), .first = 0, .count = tokens};
-  cache.append(k, v, {&span, 1});
+  const bool pre_rope = cache.traits().keys == KeySpace::kPreRope;
+  const std::vector<float>& stored = pre_rope ? base.k_pre : base.k;
+  cache.append(dense_rows(stored.data(), tokens, base.kv_heads, base.dim), v, {&span, 1});
 
   LayerResult result;
   result.errors.k = relative_error(last_read(cache, span.seq, Side::kK, mode), base.k, tokens);

@@ -10,11 +10,13 @@
 
 namespace kvx::eval {
 
-// Attention of one layer of the unquantised model over a window; q and k after rotation.
+// Attention of one layer of the unquantised model over a window; q and k after rotation, k_pre
+// before.
 struct LayerActivations {
   int heads = 0, kv_heads = 0, dim = 0;
   std::vector<float> q, out;  // [tokens][heads][head dim]
   std::vector<float> k, v;    // [tokens][kv heads][head dim]
+  std::vector<float> k_pre;   // the same; of use to schemes that store keys before rotation
 
   int64_t tokens() const { return static_cast<int64_t>(k.size()) / (int64_t{kv_heads} * dim); }
 };

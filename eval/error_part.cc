@@ -138,6 +138,7 @@ class ErrorPart final : public RunPart {
   std::vector<LayerResult> layers(const Unit& unit,
                                   const std::vector<LayerActivations>& base) const {
     const StoredCacheFactory make = in_.artifacts.factory(*unit.scheme);
+    const std::vector<uint64_t> rope_steps = model::rope_steps(*in_.checkpoint);
     std::vector<LayerResult> results(base.size());
     std::vector<std::exception_ptr> failures(base.size());
     const int threads = in_.threads > 0 ? in_.threads : omp_get_max_threads();
@@ -148,7 +149,8 @@ class ErrorPart final : public RunPart {
             make({.shape = {static_cast<int>(layer), base[layer].kv_heads, base[layer].dim},
                   .windows = unit.mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
                   .nonfinite = in_.nonfinite,
-                  .artifacts = in_.artifacts.artifacts()});
+                  .artifacts = in_.artifacts.artifacts(),
+                  .rope_steps = rope_steps});
         results[layer] = layer_result(*cache, base[layer], unit.mode);
       } catch (...) {
         failures[layer] = std::current_exception();

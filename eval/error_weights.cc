@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/error_norm.h"
+#include "sim/model/attention_rows.h"
 #include "sim/num/attention.h"
 #include "sim/num/elementary.h"
 #include "sim/num/gemm.h"
@@ -84,7 +85,8 @@ void softmax(std::span<const float> scores, std::span<const int64_t> visible,
   for (double& weight : weights) weight = weight / total;
 }
 
-// Keys as the queries from `first` on read them, both ways; zeros where none reads a row so.
+// Keys as the queries from `first` on read them, rotated, both ways; zeros where none reads a row
+// so.
 class ReadKeys {
  public:
   ReadKeys(const LayerCache& cache, SeqId seq, CacheMode mode, ConstRows k, int64_t first)
@@ -117,8 +119,8 @@ class ReadKeys {
       const int64_t from = t;
       while (t < end && !have[static_cast<size_t>(t)]) have[static_cast<size_t>(t++)] = true;
       if (t > from)
-        cache_.read(seq_, Side::kK, {from, t - from, range.held},
-                    versions_[index_of(range.held)].rows(from, t - from));
+        model::read_rows(cache_, seq_, Side::kK, {from, t - from, range.held},
+                         versions_[index_of(range.held)].rows(from, t - from));
       else
         ++t;
     }

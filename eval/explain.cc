@@ -2,10 +2,12 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "eval/layout_text.h"
 #include "eval/text_table.h"
+#include "sim/gen/fill.h"
 
 namespace kvx::eval {
 namespace {
@@ -43,12 +45,33 @@ Json side_json(const Explained& e, Side side) {
           {"bytes_by_item", items}};
 }
 
+// Of a scheme whose bytes depend on the data: of normally distributed K and V.
+std::vector<LayoutEntry> layout_of_normal_rows(StoredCache& cache, int64_t length) {
+  constexpr int64_t kTokens = 256;  // made at a time
+  const LayerShape& shape = cache.config().shape;
+  const SeqId seq = cache.open();
+  for (int64_t first = 0; first < length; first += kTokens) {
+    const int64_t count = std::min(kTokens, length - first);
+    const auto rows = [&](uint32_t tensor) {
+      std::vector<float> values(static_cast<size_t>(count * shape.kv_heads * shape.head_dim));
+      gen::fill(gen::Fill::kNormal, 1, tensor, {shape.kv_heads, shape.head_dim}, first, values);
+      return values;
+    };
+    const std::vector<float> k = rows(0), v = rows(1);
+    const Span span{.seq = seq, .first = first, .count = count};
+    cache.append(dense_rows(k.data(), count, shape.kv_heads, shape.head_dim),
+                 dense_rows(v.data(), count, shape.kv_heads, shape.head_dim), {&span, 1});
+  }
+  return cache.layout_of(seq);
+}
+
 }  // namespace
 
 Explained explain(const Descriptor& scheme, const StoredCacheFactory& factory,
                   const CacheConfig& config, int64_t length) {
   Explained out{scheme, config, length, factory(config), {}, {}, 0};
-  out.layout = out.cache->layout(length);
+  out.layout = out.cache->traits().fixed_size ? out.cache->layout(length)
+                                              : layout_of_normal_rows(*out.cache, length);
   for (const LayoutEntry& entry : out.layout)
     out.bytes[entry.name.starts_with("k") ? 0 : 1][entry.item] += entry.bytes;
   out.values = length * config.shape.kv_heads * config.shape.head_dim;
@@ -66,6 +89,8 @@ std::string explain_text(const Explained& e, bool whole) {
   text += fmt::format("bits per value of {} tokens, {} KV heads of {}, windows {}\n\n", e.length,
                       e.config.shape.kv_heads, e.config.shape.head_dim,
                       e.config.windows == Windows::kKept ? "kept" : "none");
+  if (!e.cache->traits().fixed_size)
+    text += "sizes depend on the data: here, of normally distributed K and V\n\n";
   std::vector<std::vector<std::string>> rows{{"", "nominal", "exact", "fraction"}};
   std::vector<Item> items;
   for (int i = 0; i < kItems; ++i) {

@@ -26,8 +26,8 @@ struct Explained {
   int64_t values;  // of one side
 };
 
-// The image of one layer that holds `length` tokens; length times KV heads is at most
-// kMaxLayoutRows.
+// The image of one layer that holds `length` tokens (normally distributed ones, where its size
+// depends on them); length times KV heads is at most kMaxLayoutRows.
 Explained explain(const Descriptor& scheme, const StoredCacheFactory& factory,
                   const CacheConfig& config, int64_t length);
 

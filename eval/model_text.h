@@ -25,14 +25,14 @@ struct ModelText {
 };
 
 // Reads and checks what the options name: the first --tokens of the text, at most `longest` (0: as
-// many as the model has positions), or all up to there. Throws usage and environment Errors.
-ModelText read_model_text(const Options& options, int64_t longest = 0);
+// many as the model has positions), or all up to there. The text is that of the files of --data in
+// the order of their names, each tokenized by itself, a BOS before the first alone; files behind
+// the first `enough` tokens are not read. Throws usage and environment Errors.
+ModelText read_model_text(const Options& options, int64_t longest = 0, int64_t enough = INT64_MAX);
 
-// The tokens through the model, `length` at a time, each part a sequence of its own in one pass.
-// `tap` sees every layer of every part. Throws an environment Error where the model's sliding
-// window is shorter than a part.
-void run_through(const ModelText& in, int64_t length, const CacheFactory& factory,
-                 model::CacheMode mode, NonFinite nonfinite,
-                 const std::function<void(const model::LayerTap&)>& tap);
+// The tokens through the model as one sequence in one pass. `tap` sees every layer. Throws an
+// environment Error where the model's sliding window is shorter than the sequence.
+void run_through(const ModelText& in, const CacheFactory& factory, model::CacheMode mode,
+                 NonFinite nonfinite, const std::function<void(const model::LayerTap&)>& tap);
 
 }  // namespace kvx::eval

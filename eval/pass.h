@@ -58,6 +58,7 @@ struct PassSettings {
   Artifacts artifacts = nullptr;  // must be set for schemes that name one
   int64_t kept_bytes = default_kept_bytes();
   ShadowSettings shadow{};
+  std::vector<uint64_t> rope_steps = {};  // of the model: the shadow's caches rotate by them
 };
 
 // Tokens [first, first + count) of a window, fed in one pass.

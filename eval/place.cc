@@ -21,7 +21,7 @@ std::vector<std::string> dimension_names(const std::string& tensor, size_t rank)
   const std::string name = tensor.substr(tensor.find('.') + 1);
   if (name == "bytes") return {"item"};
   if (name == "sealed") return {"head", "token"};
-  if (name == "codes" || name == "decoded") return {"head", "token", "channel"};
+  if (name == "codes" || name.starts_with("decoded")) return {"head", "token", "channel"};
   if (rank == 3) return {"head", "group", "item"};
   std::vector<std::string> names;
   for (size_t i = 0; i < rank; ++i) names.push_back(fmt::format("dim {}", i));

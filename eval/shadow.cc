@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <set>
 #include <span>
-#include <stdexcept>
 
 #include "ref/registry.h"
 #include "sim/gen/random.h"
+#include "sim/model/attention_rows.h"
 #include "sim/num/attention.h"
 
 namespace kvx::eval {
@@ -27,7 +27,8 @@ ConstRows rows_of(const std::vector<float>& values, int heads, int dim) {
   return dense_rows(values.data(), std::ssize(values) / (int64_t{heads} * dim), heads, dim);
 }
 
-// K or V of a layer as every query sees it, [rows][kv heads][head dim], and which rows there are.
+// K (rotated) or V of a layer as every query sees it, [rows][kv heads][head dim], and which rows
+// there are.
 struct SeenRows {
   std::vector<float> values;
   std::vector<bool> seen;
@@ -40,8 +41,9 @@ SeenRows held_rows(const LayerCache& cache, SeqId seq, Side side) {
   SeenRows out{std::vector<float>(rows * width), std::vector<bool>(rows)};
   for (const RowRange& range : cache.held(seq, side)) {
     const size_t first = static_cast<size_t>(range.first);
-    cache.read(seq, side, range,
-               dense_rows(&out.values[first * width], range.count, shape.kv_heads, shape.head_dim));
+    model::read_rows(
+        cache, seq, side, range,
+        dense_rows(&out.values[first * width], range.count, shape.kv_heads, shape.head_dim));
     std::fill_n(out.seen.begin() + range.first, range.count, true);
   }
   return out;
@@ -73,9 +75,8 @@ Shadow::Shadow(const Descriptor& scheme, const model::ModelConfig& config,
         {.shape = {layer, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
          .windows = settings.mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
          .nonfinite = settings.nonfinite,
-         .artifacts = settings.artifacts});
-    if (cache->traits().keys != KeySpace::kRotated)
-      throw std::logic_error("no scheme before rotation is registered yet");
+         .artifacts = settings.artifacts,
+         .rope_steps = settings.rope_steps});
     const SeqId seq = cache->open();
     layers_.push_back({layer, std::move(cache), seq});
   }
@@ -102,9 +103,12 @@ void Shadow::tap(const Piece& piece, const model::LayerTap& tap) {
               .piece = piece,
               .k = dense_values(tap.k),
               .v = dense_values(tap.v),
+              .stored = {},
               .positions = {},
               .q = {},
               .out = {}};
+  if (taken.layer->cache->traits().keys == KeySpace::kPreRope)
+    taken.stored = dense_values(tap.k_pre);
   const gen::Source source{.seed = settings_.shadow.seed,
                            .tensor = static_cast<uint32_t>(tap.layer),
                            .purpose = static_cast<uint32_t>(2 + piece.first)};
@@ -123,7 +127,8 @@ void Shadow::compute(const Taken& taken) {
   const ConstRows k = rows_of(taken.k, shape.kv_heads, shape.head_dim);
   const ConstRows v = rows_of(taken.v, shape.kv_heads, shape.head_dim);
   const Span span{layer.seq, piece.first, piece.count, piece.exact};
-  layer.cache->append(k, v, {&span, 1});
+  const std::vector<float>& stored = taken.stored.empty() ? taken.k : taken.stored;
+  layer.cache->append(rows_of(stored, shape.kv_heads, shape.head_dim), v, {&span, 1});
   SeenRows seen_k, seen_v;
   const bool held = settings_.mode == CacheMode::kAll && !piece.exact;
   if (held) {
@@ -172,7 +177,9 @@ void Shadow::append_context(const std::vector<ContextRows>& context) {
 
 void Shadow::finish(const model::Transformer& engine, SeqId seq) {
   wait();
-  const auto is_decoded = [](const std::string& tensor) { return tensor.ends_with(".decoded"); };
+  const auto is_decoded = [](const std::string& tensor) {
+    return tensor.ends_with(".decoded") || tensor.ends_with(".decoded_fp32");
+  };
   for (const Layer& layer : layers_)
     compare_contents(layer.layer, cache_content(*layer.cache, layer.seq),
                      cache_content(engine.cache(layer.layer), seq),

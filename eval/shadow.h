@@ -45,7 +45,8 @@ class Shadow final : public PassListener {
   struct Taken {
     const Layer* layer;
     Piece piece;
-    std::vector<float> k, v;                 // [tokens][kv heads][head dim]
+    std::vector<float> k, v;                 // [tokens][kv heads][head dim], keys rotated
+    std::vector<float> stored;               // keys before rotation, where the cache stores those
     std::vector<int64_t> positions;          // of the sampled queries, in the sequence
     std::vector<std::vector<float>> q, out;  // of each: [heads][head dim]
   };

@@ -33,6 +33,11 @@ TensorFile::TensorFile(const std::string& path) : file_(path) {
 
 std::string TensorFile::sha256() const { return sha256_hex(file_.bytes()); }
 
+std::string TensorFile::metadata(std::string_view key) const {
+  const auto found = metadata_.find(std::string(key));
+  return found == metadata_.end() ? "" : found->second;
+}
+
 const ArtifactTensor* TensorFile::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;

@@ -29,6 +29,7 @@ class TensorFile final : public Artifact {
 
   std::string source() const override { return file_.path(); }
   std::string sha256() const override;
+  std::string metadata(std::string_view key) const override;
   const ArtifactTensor* find(std::string_view name) const override;
   std::string_view text() const { return file_.text(); }  // the whole file
 

@@ -2,6 +2,11 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
 #include "sim/api/error.h"
 
 namespace kvx::eval {
@@ -20,12 +25,35 @@ std::string wikitext_rows_joined(std::string_view raw) {
   return text;
 }
 
+std::vector<std::string> text_files(std::span<const std::string> paths) {
+  namespace fs = std::filesystem;
+  std::vector<fs::path> files;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      files.emplace_back(path);
+      continue;
+    }
+    const size_t before = files.size();
+    for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+      if (it->is_regular_file() && !it->path().filename().string().starts_with('.'))
+        files.push_back(it->path());
+    }
+    if (error) throw environment_error(fmt::format("{}: {}", path, error.message()));
+    if (files.size() == before) throw environment_error(fmt::format("{}: no files", path));
+  }
+  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
+    return std::pair(a.filename(), a) < std::pair(b.filename(), b);
+  });
+  return {files.begin(), files.end()};
+}
+
 std::vector<int32_t> token_ids(const model::Tokenizer& tokenizer, std::string_view text,
                                const std::string& data_path, const std::string& model_path,
-                               int64_t vocab) {
+                               int64_t vocab, bool add_bos) {
   std::vector<int32_t> ids;
   try {
-    ids = tokenizer.encode(text, true, false);
+    ids = tokenizer.encode(text, add_bos, false);
   } catch (const Error& error) {
     throw Error(error.exit(), fmt::format("{}: {}", data_path, error.what()));
   }

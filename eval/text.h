@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,11 +23,15 @@ inline constexpr std::array<std::string_view, 2> kTextFormats{"text", "wikitext-
 inline constexpr const char* kTextFormatsHelp =
     "text: the bytes of the file; wikitext-raw: rows of wiki.test.raw joined as GPTQ does";
 
-// Ids of `text`, which came from the file at `data_path`, a BOS in front where the model's files
-// ask for one. Throws an environment Error naming the file, or the model's path for an id that is
-// not below `vocab`.
+// The files that `paths` name, in the order of their names; a folder stands for its files, hidden
+// ones aside. Throws an environment Error for a folder that cannot be read or has none.
+std::vector<std::string> text_files(std::span<const std::string> paths);
+
+// Ids of `text`, which came from the file at `data_path`, a BOS in front where `add_bos` and the
+// model's files ask for one. Throws an environment Error naming the file, or the model's path for
+// an id that is not below `vocab`.
 std::vector<int32_t> token_ids(const model::Tokenizer& tokenizer, std::string_view text,
                                const std::string& data_path, const std::string& model_path,
-                               int64_t vocab);
+                               int64_t vocab, bool add_bos = true);
 
 }  // namespace kvx::eval

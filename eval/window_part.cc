@@ -128,6 +128,7 @@ class WindowPart final : public RunPart {
       const std::string drawn = fmt::format("{}/{}", in_.seed, unit.str());
       settings.shadow = {in_.shadow_layers,
                          std::stoull(sha256_hex(drawn).substr(0, 16), nullptr, 16)};
+      settings.rope_steps = model::rope_steps(*in_.checkpoint);
     }
     return settings;
   }

@@ -18,6 +18,7 @@ std::string unavailable() {
 bool has_kernel(std::string_view scheme) {
 #define KVX_SCHEME(name, ...) \
   if (scheme == #name) return true;
+#define KVX_SCHEME_CPU(...)
 #define KVX_ALIAS(...)
 #include "sim/api/schemes.def"
 #undef KVX_SCHEME

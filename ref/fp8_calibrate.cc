@@ -18,9 +18,11 @@ class Fp8Calibrator final : public Calibrator {
  public:
   Fp8Calibrator(float largest, bool per_head) : largest_(largest), per_head_(per_head) {}
 
-  void observe(int layer, ConstRows k, ConstRows v) override {
-    observe(layer, Side::kK, k);
-    observe(layer, Side::kV, v);
+  CalibrationNeeds needs() const override { return {}; }
+
+  void observe(const CalibrationRows& rows) override {
+    observe(rows.layer, Side::kK, rows.k);
+    observe(rows.layer, Side::kV, rows.v);
   }
 
   // scale = fl32(amax / largest), 1 where amax is 0

@@ -25,9 +25,11 @@ std::unique_ptr<StoredCache> make_cache(const Descriptor& descriptor, const Cach
 }
 
 std::unique_ptr<Calibrator> make_fp8_calibrator(const Descriptor& descriptor);
+std::unique_ptr<Calibrator> make_kvquant_calibrator(const Descriptor& descriptor);
 
 std::unique_ptr<Calibrator> make_calibrator(const Descriptor& descriptor) {
   if (descriptor.name() == "fp8") return make_fp8_calibrator(descriptor);
+  if (descriptor.name() == "kvquant") return make_kvquant_calibrator(descriptor);
   throw usage_error("scheme " + std::string(descriptor.name()) + " needs no calibration");
 }
 

@@ -20,6 +20,7 @@ kvx_test(eval_generate LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eva
 kvx_test(eval_samples LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_samples_test.cc)
 kvx_test(eval_tensors LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_tensors_test.cc)
 kvx_test(eval_capture LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_capture_test.cc)
+kvx_test(eval_calibrate LABEL slow DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_calibrate_test.cc)
 kvx_test(eval_golden LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_golden_test.cc)
 kvx_test(eval_divergence LABEL quick DEPS kvx_eval SOURCES unit/eval_divergence_test.cc)
 kvx_test(eval_protocol LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_protocol_test.cc)
@@ -34,7 +35,7 @@ foreach(test eval_report eval_report_page)
 endforeach()
 kvx_test(eval_lost_power LABEL slow TIMEOUT 900 DEPS kvx_eval kvx_tiny_model
   SOURCES slow/eval_lost_power_test.cc slow/eval_killed_samples_test.cc slow/eval_sample_sweep_test.cc)
-foreach(test eval_cli eval_equality eval_error eval_samples eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity
+foreach(test eval_calibrate eval_cli eval_equality eval_error eval_samples eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity
     eval_report_page eval_lost_power)
   target_compile_definitions(${test} PRIVATE KVX_PROGRAM="$<TARGET_FILE:kvx>")
   add_dependencies(${test} kvx)

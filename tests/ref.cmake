@@ -2,10 +2,11 @@
 kvx_test(api_descriptor_test LABEL quick DEPS kvx_api rapidcheck SOURCES unit/api_descriptor_test.cc)
 kvx_test(ref_schemes_test LABEL quick DEPS kvx_ref kvx_gen
   SOURCES unit/ref_cache_test.cc unit/ref_fp_test.cc unit/ref_fp8_test.cc unit/ref_ggml_test.cc unit/ref_int_test.cc
-    unit/ref_kivi_test.cc)
+    unit/ref_kivi_test.cc unit/ref_kvquant_test.cc)
+kvx_test(kvquant_fit_test LABEL quick DEPS kvx_ref SOURCES unit/kvquant_fit_test.cc)
 
 # The laws, for the registered schemes and, as a test of the tests, for caches that break one.
-add_library(kvx_laws OBJECT laws/append_laws.cc laws/content_laws.cc laws/metadata_law.cc laws/subject.cc laws/suite.cc)
+add_library(kvx_laws OBJECT laws/append_laws.cc laws/content_laws.cc laws/kvquant_law.cc laws/metadata_law.cc laws/subject.cc laws/suite.cc)
 target_link_libraries(kvx_laws PUBLIC kvx_test_main kvx_ref kvx_gen rapidcheck)
 kvx_test(laws_test LABEL quick DEPS kvx_laws SOURCES laws/registered_test.cc)
 add_executable(laws_broken laws/broken.cc)
@@ -30,3 +31,9 @@ add_test(NAME oracle.ggml_blocks
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/ggml_blocks.py
     $<TARGET_FILE:ggml_blocks>)
 set_tests_properties(oracle.ggml_blocks PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
+
+# kvquant against PyTorch, both profiles; skipped without PyTorch.
+add_test(NAME oracle.kvquant_torch
+  COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/kvquant_torch.py
+    $<TARGET_FILE:kvx>)
+set_tests_properties(oracle.kvquant_torch PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)

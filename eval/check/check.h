@@ -41,8 +41,8 @@ Judgement judge(const Case& one, const Subject& subject, int threads = 1);
 struct CheckOptions {
   int threads = 1;
   double shrink_seconds = 5;  // spent on each failure that is shrunk
-  int shrink_most = 3;         // failures of a scheme that are shrunk
-  std::string out;             // folder of saved cases, made when there is one; empty: none saved
+  int shrink_most = 3;        // failures of a scheme that are shrunk
+  std::string out;            // folder of saved cases, made when there is one; empty: none saved
   std::function<bool()> stop = [] { return false; };
   std::function<void(const Case&)> done = [](const Case&) {};  // one thread at a time
 };

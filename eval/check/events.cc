@@ -26,9 +26,13 @@ constexpr const char* kNames[kEvents] = {
     "non-finite-input",
     "padded-group",
     "fused",
+    "outlier",
+    "at-threshold",
+    "tied-outliers",
     "decode-seals",
     "prefill-seals",
     "exact-rows",
+    "sink",
     "late-seal",
     "early-seal",
     "one-side-open",
@@ -42,13 +46,17 @@ constexpr const char* kNames[kEvents] = {
     "refused",
 };
 
-// Tokens that the text of ranges says are sealed.
+// The last token that the text of ranges says is sealed, and 1; 0 where none is.
 int64_t sealed_tokens(std::string_view text) {
-  long long first = 0, end = 0;
+  long long first = 0, end = 0, sealed = 0;
   char word[8] = {};
-  const std::string copy(text);
-  if (std::sscanf(copy.c_str(), "[%lld, %lld) %7s", &first, &end, word) != 3) return 0;
-  return std::string_view(word) == "sealed" ? end : 0;
+  int length = 0;
+  for (std::string rest(text);
+       std::sscanf(rest.c_str(), "[%lld, %lld) %7s %n", &first, &end, word, &length) == 3;
+       rest.erase(0, static_cast<size_t>(length))) {
+    if (std::string_view(word) == "sealed") sealed = end;
+  }
+  return sealed;
 }
 
 }  // namespace
@@ -110,6 +118,7 @@ void EventWatch::see(Level, const std::string& name, const std::string& dtype,
       set(read_sealed_[side] < now ? Event::kLateSeal : Event::kEarlySeal);
     }
     if (text.find("exact") != std::string::npos) set(Event::kExactRows);
+    if (text.starts_with("[0, ") && text.find(") exact [") != std::string::npos) set(Event::kSink);
     if (side == "v" && (sealed_["k"] == 0) != (now == 0)) set(Event::kEmptyGroupSide);
   }
   if (what.starts_with(side + ".") && dtype != "TEXT" && dtype != "I64" &&

@@ -31,10 +31,14 @@ enum class Event : uint8_t {
   kNonFiniteInput,  // NaN or infinity
   kPaddedGroup,     // a group that does not fill its words
   kFused,           // a code that a fused product and sum would change (ggml)
+  kOutlier,         // a value stored beside the codes
+  kAtThreshold,     // a value equal to an end of its channel's calibrated range
+  kTiedOutliers,    // of equal values of a token some are outliers by their channel alone
   // Of the policy.
   kDecodeSeals,     // a step of one token seals some
   kPrefillSeals,    // a longer step seals some but not all
   kExactRows,       // rows still exact at the end
+  kSink,            // exact rows before sealed ones
   kLateSeal,        // a query reads exactly what its own token sealed
   kEarlySeal,       // a query reads decoded what its own token sealed
   kEmptyGroupSide,  // nothing sealed on one side while the other has some

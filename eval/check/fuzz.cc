@@ -59,6 +59,8 @@ std::string key_item(const KeySpec& key, Dice& dice) {
     case KeyKind::kArtifact:
       return fmt::format("{}=#{:08x}", key.name, dice.below(INT64_C(1) << 32));
     case KeyKind::kReal:
+      return fmt::format("{}{}", key.name,
+                         dice.of({"0.001", "0.01", "0.02", "0.05", "0.1", "0.4"}));
     case KeyKind::kDescriptor:
       break;
   }

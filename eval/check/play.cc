@@ -20,10 +20,17 @@ std::string map_text(const ReadMap& map) {
   return text;
 }
 
+// Values as a read returns them, or before their last rounding.
+bool is_decoded(const std::string& name) {
+  return name.ends_with(".decoded") || name.ends_with(".decoded_fp32");
+}
+
 const char* axes_of(const std::string& name) {
-  if (name.ends_with(".codes") || name.ends_with(".decoded")) return "head token channel";
+  if (name.ends_with(".codes") || is_decoded(name)) return "head token channel";
   if (name.ends_with(".sealed")) return "head token";
   if (name.ends_with(".packed")) return "head line word";
+  if (name.find(".outlier.") != name.npos) return "entry";
+  if (name.ends_with(".lo") || name.ends_with(".hi")) return "channel-or-token";
   return "head group index";
 }
 
@@ -166,9 +173,9 @@ class Player {
     const Live& live = live_[i];
     ReadMap ranges = cache_.held(live.id, side);
     const ReadMap first = cache_.reads(live.id, side, live.last_append);
-    if (!ranges.empty() && ranges[0].held == Held::kSealed && ranges[0].count >= 7)
-      ranges.push_back(
-          {ranges[0].first + ranges[0].count / 3, ranges[0].count / 5 + 1, Held::kSealed});
+    for (const RowRange& range : ReadMap(ranges))
+      if (range.held == Held::kSealed && range.count >= 7)
+        ranges.push_back({range.first + range.count / 3, range.count / 5 + 1, Held::kSealed});
     for (const RowRange& range : first)
       if (range.held == Held::kExact) ranges.push_back(range);
     std::set<std::string> seen;
@@ -213,7 +220,7 @@ class Player {
         cache_.export_to(live_[i].id,
                          [&](const std::string& tensor, const std::string& dtype,
                              const std::vector<int64_t>& shape, std::span<const std::byte> bytes) {
-                           const bool values = tensor.ends_with(".decoded");
+                           const bool values = is_decoded(tensor);
                            recorder_.see(values ? Level::kE1 : Level::kE0, name(i, tensor), dtype,
                                          shape, bytes, axes_of(tensor));
                          });

@@ -3,8 +3,10 @@
 #include <cmath>
 #include <map>
 
+#include "eval/check/codebooks.h"
 #include "sim/api/descriptor.h"
 #include "sim/gen/random.h"
+#include "sim/num/rope.h"
 
 namespace kvx::check {
 namespace {
@@ -45,7 +47,10 @@ class Scales final : public Artifact {
 
 Artifacts case_artifacts(const Case& one) {
   return [one](std::string_view hash) -> std::shared_ptr<const Artifact> {
-    const bool per_head = Descriptor::parse(one.scheme).get_word("scale") == "head";
+    const Descriptor descriptor = Descriptor::parse(one.scheme);
+    if (descriptor.name() == "kvquant")
+      return made_codebooks(descriptor, hash, one.kv_heads * one.dim);
+    const bool per_head = descriptor.get_word("scale") == "head";
     return std::make_shared<Scales>(hash, per_head ? one.kv_heads : 1);
   };
 }
@@ -56,6 +61,7 @@ CacheConfig case_config(const Case& one) {
   config.windows = one.windows;
   config.nonfinite = one.nonfinite;
   config.artifacts = case_artifacts(one);
+  if (one.dim % 2 == 0) config.rope_steps = num::rope_steps(one.dim, 10000.0, {});
   return config;
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "eval/check/events.h"
+#include "eval/check/kvquant_events.h"
 #include "sim/api/descriptor.h"
 #include "sim/num/formats.h"
 #include "sim/num/minifloat.h"
@@ -226,6 +227,7 @@ void side_events(const Case& one, Side side, ConstRows rows,
   Finder finder(coding, events);
   for (int64_t t = 0; t < rows.tokens; ++t)
     for (int i = 0; i < rows.heads * rows.dim; ++i) finder.input(rows.row(t, 0)[i]);
+  if (coding.scheme == "kvquant") return kvquant_events(one, side, rows, content, events);
   const std::string prefix = std::string(side_name(side)) + ".";
   const auto sealed = content.find(prefix + "sealed");
   if (sealed == content.end()) return;

@@ -25,6 +25,8 @@ class Artifact {
   virtual ~Artifact() = default;
   virtual std::string source() const = 0;  // file, for error messages
   virtual std::string sha256() const = 0;  // 64 hex digits
+  // A text that the file says of itself; empty if it does not.
+  virtual std::string metadata(std::string_view) const { return {}; }
   // nullptr if absent; the bytes are as long as shape and dtype ask for.
   virtual const ArtifactTensor* find(std::string_view name) const = 0;
 };

@@ -63,6 +63,9 @@ struct CacheConfig {
   Windows windows = Windows::kKept;
   NonFinite nonfinite = NonFinite::kRefuse;
   Artifacts artifacts = nullptr;  // must be set for a descriptor that names one
+  // [head dim / 2], one per rotary pair (2^64 per turn; num::rope_steps). `attend` of a cache with
+  // keys before rotation needs them.
+  std::vector<uint64_t> rope_steps = {};
 };
 
 using SeqId = int32_t;
@@ -145,15 +148,16 @@ class LayerCache {
   // and `settle` ends its time. Without windows: what is sealed once its own token is appended.
   virtual ReadMap reads(SeqId seq, Side side, int64_t query) const = 0;
 
-  // Values of tokens [range.first, +count) as a read returns them, to out
-  // [count][kv heads][head dim]: sealed rows decoded, exact rows in the input type, both widened.
+  // Values of tokens [range.first, +count) as a read returns them, keys in the key space of the
+  // traits, to out [count][kv heads][head dim]: sealed rows decoded, exact rows in the input type, both widened.
   // Exact rows are those `held` says are exact, and, until the next append, also those that a query
   // of the last append may read so.
   virtual void read(SeqId seq, Side side, RowRange range, Rows out) const = 0;
 
   // Attention output of the queries q [tokens][q heads][head dim], rotated, of the last append's
   // spans, in the `ieee` arithmetic, mode `streamed`. Query head h reads KV head
-  // h / (q heads / kv heads).
+  // h / (q heads / kv heads). Keys before rotation are rotated, as `read` returns them, at their
+  // positions (ieee.md, 1.8).
   virtual void attend(ConstRows q, std::span<const Span> spans, Rows out) const = 0;
 
   // Drops the exact rows that only the last append's queries could still read.
@@ -179,9 +183,10 @@ class StoredCache : public LayerCache {
   // environment Error if the bytes' length is not what the token count asks for.
   virtual SeqId restore(int64_t length, std::span<const std::byte> image) = 0;
 
-  // Where each run of bytes of an image of `length` tokens lies, and one sentence on what is sealed
-  // when.
+  // Where each run of bytes of an image of `length` tokens lies (traits().fixed_size only), or of
+  // the image of a sequence; and one sentence on what is sealed when.
   virtual std::vector<LayoutEntry> layout(int64_t length) const = 0;
+  virtual std::vector<LayoutEntry> layout_of(SeqId seq) const { return layout(length(seq)); }
   virtual std::string policy(Side side) const = 0;
 
   // The way back of `export_to`: a sequence of `length` tokens with this content. Sealed tokens

@@ -38,28 +38,37 @@ void DecodedRows::grow(Store& store, int64_t rows) const {
   store.capacity = capacity;
 }
 
-void DecodedRows::update(const LayerCache& cache, SeqId seq, int64_t k_sealed, int64_t v_sealed) {
-  if (v_sealed > values_.rows) {
-    grow(values_, v_sealed);
-    const RowRange fresh{values_.rows, v_sealed - values_.rows, Held::kSealed};
-    cache.read(seq, Side::kV, fresh,
-               {values_.data.get() + fresh.first * stride_, fresh.count, heads_, dim_, stride_,
-                values_.head_floats()});
-    values_.rows = v_sealed;
+// Rows that were read in another form are read again.
+bool DecodedRows::lacks(Store& store, ReadForm form) {
+  if (form.sealed > 0 && form.lead != store.lead) {
+    store.rows = 0;
+    store.lead = form.lead;
   }
-  if (k_sealed > keys_.rows) {
-    grow(keys_, k_sealed);
+  return form.sealed > store.rows;
+}
+
+void DecodedRows::update(const LayerCache& cache, SeqId seq, ReadForm k, ReadForm v) {
+  if (lacks(values_, v)) {
+    grow(values_, v.sealed);
+    const int64_t first = values_.rows, count = v.sealed - first;
+    read_form_rows(cache, seq, Side::kV, v.lead, first, count,
+                   {values_.data.get() + first * stride_, count, heads_, dim_, stride_,
+                    values_.head_floats()});
+    values_.rows = v.sealed;
+  }
+  if (lacks(keys_, k)) {
+    grow(keys_, k.sealed);
     // From the start of the panel that was not full.
-    const int64_t first = keys_.rows / num::kPanel * num::kPanel, count = k_sealed - first;
+    const int64_t first = keys_.rows / num::kPanel * num::kPanel, count = k.sealed - first;
     auto rows = num::aligned_floats(static_cast<size_t>(heads_ * count * dim_));
-    cache.read(seq, Side::kK, {first, count, Held::kSealed},
-               {rows.get(), count, heads_, dim_, dim_, count * dim_});
+    read_form_rows(cache, seq, Side::kK, k.lead, first, count,
+                   {rows.get(), count, heads_, dim_, dim_, count * dim_});
     for (int head = 0; head < heads_; ++head)
       for (int64_t row = 0; row < count; row += num::kPanel)
         num::pack_key_panel(rows.get() + (head * count + row) * dim_, dim_,
                             static_cast<int>(std::min<int64_t>(num::kPanel, count - row)), dim_,
                             keys_.data.get() + head * keys_.head_floats() + (first + row) * dim_);
-    keys_.rows = k_sealed;
+    keys_.rows = k.sealed;
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "sim/api/cache.h"
+#include "sim/model/attention_rows.h"
 #include "sim/num/gemm.h"
 
 namespace kvx::model {
@@ -13,8 +14,8 @@ class DecodedRows {
  public:
   DecodedRows(int kv_heads, int head_dim);
 
-  // Has rows [0, k_sealed) of K and [0, v_sealed) of V; reads those that are new.
-  void update(const LayerCache& cache, SeqId seq, int64_t k_sealed, int64_t v_sealed);
+  // Has rows [0, k.sealed) of K and [0, v.sealed) of V; reads those that are new.
+  void update(const LayerCache& cache, SeqId seq, ReadForm k, ReadForm v);
 
   // Panels [ceil(rows/32)][head dim][32] of the keys of a head, and its values [rows][v_stride()],
   // as num::AttentionSides takes them; nullptr while no row is sealed.
@@ -29,8 +30,10 @@ class DecodedRows {
   struct Store {
     num::AlignedArray<float> data;  // [kv heads][capacity][width]
     int64_t rows = 0, capacity = 0, width = 0;
+    int64_t lead = 0;  // of the form it was read in
     int64_t head_floats() const { return capacity * width; }
   };
+  static bool lacks(Store& store, ReadForm form);
   void grow(Store& store, int64_t rows) const;
 
   int heads_, dim_;

@@ -9,6 +9,7 @@
 
 #include "sim/api/error.h"
 #include "sim/model/buffer.h"
+#include "sim/model/dense.h"
 #include "sim/model/engine_attention.h"
 #include "sim/model/parallel.h"
 #include "sim/model/weights.h"
@@ -41,10 +42,9 @@ const char* cache_mode_name(CacheMode mode) {
   return kNames[static_cast<size_t>(mode)];
 }
 
-struct Engine::Impl {
+struct Engine::Impl : Dense {
   const Model::Impl& model;
   CacheMode mode;
-  int threads;
   std::vector<std::unique_ptr<LayerCache>> caches;
   AttentionPass attention;
   std::function<void(const LayerTap&)> tap;
@@ -54,53 +54,13 @@ struct Engine::Impl {
     return tap && (tapped.empty() || std::ranges::find(tapped, layer) != tapped.end());
   }
 
-  num::PackedInput packed;
   Buffer x, normed, q, k, v, attended, gate, up, sin, cos, q_pre, k_pre, logits;
 
   Impl(const Model& m, CacheMode mode_in, int threads_in, NonFinite nonfinite)
-      : model(m.impl()),
+      : Dense{threads_in, {}},
+        model(m.impl()),
         mode(mode_in),
-        threads(threads_in),
         attention(mode_in, nonfinite, threads_in) {}
-
-  // packed = the rows of x.
-  void pack(const float* rows, int64_t count, int64_t width) {
-    packed.reshape(count, width);
-    parallel_for(threads, packed.tiles(), [&](int64_t t) { packed.set_tile(t, rows, width); });
-  }
-
-  // y [rows][w.n] = packed * w^T.
-  void multiply(const num::PackedWeights& w, float* y) const {
-    constexpr int64_t kWorthSharing = int64_t{1} << 18;  // products: some microseconds
-    const int team = packed.m() * w.n() * w.k() < kWorthSharing ? 1 : threads;
-    const num::Gemm gemm(packed, w, y, w.n(), team);
-    parallel_for(team, gemm.tasks(), [&](int64_t task) { gemm.run(task); });
-  }
-
-  void norm(const float* rows, int64_t count, std::span<const float> weight, float* y) const {
-    const size_t width = weight.size();
-    parallel_for(threads, count, [&](int64_t i) {
-      num::rms_norm({rows + i * static_cast<int64_t>(width), width}, weight, model.config.rms_eps,
-                    {y + i * static_cast<int64_t>(width), width});
-    });
-  }
-
-  // y [rows][w.n] = packed * w^T + bias; an empty bias adds nothing.
-  void project(const num::PackedWeights& w, std::span<const float> bias, float* y) const {
-    multiply(w, y);
-    if (bias.empty()) return;
-    const int64_t width = w.n();
-    parallel_for(threads, packed.m(), [&](int64_t i) {
-      for (int64_t j = 0; j < width; ++j)
-        y[i * width + j] = y[i * width + j] + bias[static_cast<size_t>(j)];
-    });
-  }
-
-  void add_residual(float* to, const float* from, int64_t count, int64_t width) const {
-    parallel_for(threads, count, [&](int64_t i) {
-      for (int64_t j = i * width; j < (i + 1) * width; ++j) to[j] = to[j] + from[j];
-    });
-  }
 
   void embed(std::span<const Chunk> chunks, int64_t rows);
   void rotary_tables(std::span<const PassChunk> chunks, int64_t rows);
@@ -144,18 +104,18 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   const int64_t half = dim / 2;
 
   float* h = normed.reserve(rows * c.hidden);
-  norm(x.get(), rows, w.attention_norm, h);
+  norm(x.get(), rows, w.attention_norm, c.rms_eps, h);
   pack(h, rows, c.hidden);
   project(w.q, w.q_bias, q.reserve(rows * c.heads * dim));
   project(w.k, w.k_bias, k.reserve(rows * c.kv_heads * dim));
   project(w.v, w.v_bias, v.reserve(rows * c.kv_heads * dim));
   if (c.qk_norm) {
-    norm(q.get(), rows * c.heads, w.q_norm, q.get());
-    norm(k.get(), rows * c.kv_heads, w.k_norm, k.get());
+    norm(q.get(), rows * c.heads, w.q_norm, c.rms_eps, q.get());
+    norm(k.get(), rows * c.kv_heads, w.k_norm, c.rms_eps, k.get());
   }
 
-  const bool keeps_unrotated = taps(layer) || cache.traits().keys == KeySpace::kPreRope;
-  if (keeps_unrotated) {
+  const bool pre_rope = cache.traits().keys == KeySpace::kPreRope;
+  if (taps(layer) || pre_rope) {
     std::copy_n(q.get(), rows * c.heads * dim, q_pre.reserve(rows * c.heads * dim));
     std::copy_n(k.get(), rows * c.kv_heads * dim, k_pre.reserve(rows * c.kv_heads * dim));
   }
@@ -172,24 +132,23 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   const ConstRows q_rows = dense_rows<const float>(q.get(), rows, heads, dim);
   const ConstRows k_rows = dense_rows<const float>(k.get(), rows, kv_heads, dim);
   const ConstRows v_rows = dense_rows<const float>(v.get(), rows, kv_heads, dim);
-  if (cache.traits().keys == KeySpace::kPreRope)
-    throw std::logic_error("no scheme before rotation is registered yet");
   std::vector<Span> spans;
   for (const PassChunk& chunk : chunks) spans.push_back(chunk.span);
-  cache.append(k_rows, v_rows, spans);
+  cache.append(pre_rope ? dense_rows<const float>(k_pre.get(), rows, kv_heads, dim) : k_rows,
+               v_rows, spans);
   const Rows out_rows = dense_rows(attended.reserve(rows * c.heads * dim), rows, heads, dim);
   attention.run(cache, chunks, q_rows, k_rows, v_rows, out_rows);
   if (taps(layer)) {
     tap({layer, q_rows, k_rows, v_rows, dense_rows<const float>(q_pre.get(), rows, heads, dim),
-         dense_rows<const float>(k_pre.get(), rows, kv_heads, dim), out_rows});
+         dense_rows<const float>(k_pre.get(), rows, kv_heads, dim), out_rows, x.get()});
   }
   for (const Span& span : spans) cache.settle(span.seq);
 
   pack(attended.get(), rows, c.heads * dim);
   project(w.o, w.o_bias, h);
-  add_residual(x.get(), h, rows, c.hidden);
+  add(x.get(), h, rows, c.hidden);
 
-  norm(x.get(), rows, w.ffn_norm, h);
+  norm(x.get(), rows, w.ffn_norm, c.rms_eps, h);
   pack(h, rows, c.hidden);
   multiply(w.gate, gate.reserve(rows * c.ffn));
   multiply(w.up, up.reserve(rows * c.ffn));
@@ -200,7 +159,7 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
   });
   pack(gate.get(), rows, c.ffn);
   multiply(w.down, h);
-  add_residual(x.get(), h, rows, c.hidden);
+  add(x.get(), h, rows, c.hidden);
 }
 
 Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, int threads,
@@ -214,7 +173,8 @@ Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, 
                            .kv_heads = static_cast<int>(c.kv_heads),
                            .head_dim = static_cast<int>(c.head_dim)},
                  .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
-                 .nonfinite = nonfinite}));
+                 .nonfinite = nonfinite,
+                 .rope_steps = impl_->model.rope_steps}));
   }
 }
 

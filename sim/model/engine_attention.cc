@@ -46,6 +46,7 @@ void AttentionPass::plan(const LayerCache& cache, const PassChunk& chunk, Side s
   reads.maps.clear();
   reads.sealed_prefix.clear();
   reads.needed.clear();
+  std::optional<int64_t> lead;
   bool prefixes = true;
   const ReadMap held = mode_ == CacheMode::kAll ? cache.held(span.seq, side) : ReadMap{};
   for (int64_t i = 0; i < span.count; ++i) {
@@ -58,12 +59,18 @@ void AttentionPass::plan(const LayerCache& cache, const PassChunk& chunk, Side s
       reads.maps.push_back(cache.reads(span.seq, side, query));
     }
     const bool whole = chunk.exact || mode_ == CacheMode::kAll;
-    const auto sealed = sealed_prefix(reads.maps.back(), whole ? rows : query + 1);
-    prefixes = prefixes && sealed.has_value();
-    reads.sealed_prefix.push_back(sealed.value_or(0));
+    const auto form = read_form(reads.maps.back(), whole ? rows : query + 1);
+    if (form && form->sealed > 0 && !lead) lead = form->lead;
+    prefixes = prefixes && form && (form->sealed == 0 || form->lead == lead);
+    reads.sealed_prefix.push_back(form ? form->sealed : 0);
   }
   if (!prefixes) reads.sealed_prefix.clear();
+  reads.lead = prefixes ? lead.value_or(0) : 0;
   append_runs(reads.maps, Held::kSealed, rows, reads.needed);
+  if (reads.lead > 0) {  // the lead lies before the sealed rows
+    reads.needed.front().first = 0;
+    reads.needed.front().count += reads.lead;
+  }
   append_runs(reads.maps, Held::kExact, rows, reads.needed);
 }
 
@@ -88,8 +95,12 @@ void AttentionPass::fetch(const LayerCache& cache, const PassChunk& chunk, Side 
                   fresh.dim,
                   reads.stride,
                   reads.rows * reads.stride};
+    if (!chunk.exact && piece.held == Held::kSealed) {
+      read_form_rows(cache, chunk.span.seq, side, reads.lead, piece.first, piece.count, to);
+      return;
+    }
     if (!chunk.exact) {
-      cache.read(chunk.span.seq, side, piece, to);
+      read_rows(cache, chunk.span.seq, side, piece, to);
       return;
     }
     for (int64_t t = 0; t < piece.count; ++t) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/api/cache.h"
+#include "sim/model/attention_rows.h"
 #include "sim/model/buffer.h"
 #include "sim/model/engine.h"
 #include "sim/model/step_attention.h"
@@ -25,8 +26,8 @@ class AttentionPass {
   AttentionPass(CacheMode mode, NonFinite nonfinite, int threads)
       : mode_(mode), nonfinite_(nonfinite), threads_(threads), steps_(threads) {}
 
-  // q [rows][heads][d] and k, v [rows][kv heads][d] of the pass, keys and queries rotated; k and v
-  // have been appended to `cache`. out [rows][heads][d].
+  // q [rows][heads][d] and k, v [rows][kv heads][d] of the pass, keys and queries rotated; k (in
+  // the cache's key space) and v have been appended to `cache`. out [rows][heads][d].
   void run(const LayerCache& cache, std::span<const PassChunk> chunks, ConstRows q, ConstRows k,
            ConstRows v, Rows out);
 
@@ -37,13 +38,14 @@ class AttentionPass {
   // One side of the cache as the queries of a chunk read it.
   struct SideReads {
     std::vector<ReadMap> maps;           // per query
-    std::vector<int64_t> sealed_prefix;  // per query: rows below are read sealed, the rest exact;
-                                         // empty where a map has another form
+    std::vector<int64_t> sealed_prefix;  // per query: rows below are those of `sealed`, the rest
+                                         // exact; empty where a map has another form
+    int64_t lead = 0;                    // rows of `sealed` that are exact (ReadForm)
     Buffer sealed, exact;                // [kv heads][rows][stride]
     int heads = 0;                       // KV heads
     int64_t rows = 0;
     int64_t stride = 0;
-    std::vector<RowRange> needed;  // runs of rows that some query reads sealed or exact
+    std::vector<RowRange> needed;  // runs of rows of `sealed` and `exact` that some query reads
 
     float* row(Held held, int64_t t, int head) const {
       return (held == Held::kSealed ? sealed.get() : exact.get()) + (head * rows + t) * stride;

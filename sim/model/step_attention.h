@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sim/api/cache.h"
+#include "sim/model/attention_rows.h"
 #include "sim/model/buffer.h"
 #include "sim/model/decoded_rows.h"
 
@@ -17,10 +18,6 @@ namespace kvx::model {
 
 // Queries of a tile at most, for any instruction set (num::attention_tile_rows).
 inline constexpr size_t kMaxTileRows = 16;
-
-// Rows below the result are read sealed, the others up to `rows` exact; none where the map says
-// anything else.
-std::optional<int64_t> sealed_prefix(const ReadMap& map, int64_t rows);
 
 class StepAttention {
  public:
@@ -30,7 +27,7 @@ class StepAttention {
   struct Step {
     Span span;
     int64_t row = 0;  // in the pass
-    int64_t k_sealed = 0, v_sealed = 0;
+    ReadForm k, v;
     DecodedRows* decoded = nullptr;
   };
 

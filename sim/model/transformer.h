@@ -32,9 +32,10 @@ using LogitsSink = std::function<void(int64_t first, int64_t count, const float*
 // Attention of one layer of a pass, tokens of all chunks in order.
 struct LayerTap {
   int layer;
-  ConstRows q, k, v;       // q and k after rotation
-  ConstRows q_pre, k_pre;  // before rotation
-  ConstRows out;           // [tokens][heads][head dim], before the output projection
+  ConstRows q, k, v;             // q and k after rotation
+  ConstRows q_pre, k_pre;        // before rotation
+  ConstRows out;                 // [tokens][heads][head dim], before the output projection
+  const float* input = nullptr;  // [tokens][hidden], what enters the layer; of the CPU engine alone
 };
 
 class Transformer {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <vector>
 
 #include "sim/num/formats.h"
 #include "sim/num/gemm_kernel.h"
@@ -54,6 +55,25 @@ void PackedWeights::set_panel(int64_t p, const uint16_t* rows) {
                   reinterpret_cast<uint16_t*>(data_.get() + p * panel_bytes()));
 }
 
+PackedWeights PackedWeights::transposed() const {
+  PackedWeights out(k_, n_, type_);
+  const auto fill = [&]<class T>(T) {
+    std::vector<T> rows(static_cast<size_t>(kPanel * n_));
+    for (int64_t q = 0; q < out.panels(); ++q) {
+      const int64_t first = q * kPanel, columns = std::min<int64_t>(kPanel, k_ - first);
+      for (int64_t p = 0; p < panels(); ++p) {
+        const T* from = reinterpret_cast<const T*>(panel(p)) + first * kPanel;
+        const int64_t count = std::min<int64_t>(kPanel, n_ - p * kPanel);
+        for (int64_t c = 0; c < columns; ++c)
+          std::copy_n(from + c * kPanel, count, rows.data() + c * n_ + p * kPanel);
+      }
+      out.set_panel(q, rows.data());
+    }
+  };
+  type_ == WeightType::kF32 ? fill(float{}) : fill(uint16_t{});
+  return out;
+}
+
 void PackedWeights::row(int64_t row, std::span<float> out) const {
   const std::byte* first = panel(row / kPanel);
   const int64_t column = row % kPanel;
@@ -88,6 +108,16 @@ void PackedInput::set_tile(int64_t t, const float* x, int64_t stride) {
   const auto pack =
       tile_rows_ == avx512::gemm_tile_rows() ? avx512::gemm_pack_tile : avx2::gemm_pack_tile;
   pack(x + first * stride, stride, rows, k_, out);
+}
+
+void PackedInput::set_tile_transposed(int64_t t, const float* x, int64_t stride) {
+  float* out = data_.get() + t * tile_rows_ * k_;
+  const int64_t first = t * tile_rows_;
+  const int64_t rows = std::min<int64_t>(tile_rows_, m_ - first);
+  for (int64_t i = 0; i < k_; ++i, out += tile_rows_) {
+    for (int64_t r = 0; r < rows; ++r) out[r] = x[i * stride + first + r];
+    for (int64_t r = rows; r < tile_rows_; ++r) out[r] = 0.0f;
+  }
 }
 
 Gemm::Gemm(const PackedInput& x_in, const PackedWeights& w_in, float* y_in, int64_t stride_in,

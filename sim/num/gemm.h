@@ -43,6 +43,9 @@ class PackedWeights {
 
   const std::byte* panel(int64_t p) const { return data_.get() + p * panel_bytes(); }
 
+  // W^T [k][n] in the same type.
+  PackedWeights transposed() const;
+
   // Row `row` of W widened to binary32, to out [k] (embedding look-up of a tied model).
   void row(int64_t row, std::span<float> out) const;
 
@@ -68,6 +71,8 @@ class PackedInput {
   // Fills tile t from x, row-major with `stride` elements from row to row. Tiles may be filled from
   // different threads.
   void set_tile(int64_t t, const float* x, int64_t stride);
+  // The same from X^T, row-major [k][m] with `stride` elements from row to row.
+  void set_tile_transposed(int64_t t, const float* x, int64_t stride);
 
   const float* tile(int64_t t) const { return data_.get() + t * tile_rows_ * k_; }
 

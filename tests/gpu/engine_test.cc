@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tests/data.h"
+#include "tests/gpu/absent.h"
 #include "tests/gpu/engine_pair.h"
 #include "tests/laws/cases.h"
 
@@ -111,7 +112,13 @@ TEST_F(DeviceEngine, ScaledRotaryFrequencies) {
   }
 }
 
-class DeviceEngineSchemes : public DeviceEngine, public testing::WithParamInterface<const char*> {};
+class DeviceEngineSchemes : public DeviceEngine, public testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = absent_on_device(GetParam()); !reason.empty())
+      GTEST_SKIP() << reason;
+  }
+};
 
 INSTANTIATE_TEST_SUITE_P(, DeviceEngineSchemes, testing::ValuesIn(laws::kCases),
                          [](const auto& tested) {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "gpu/registry.h"
+#include "tests/gpu/absent.h"
 #include "tests/gpu/device_caches.h"
 #include "tests/laws/cases.h"
 #include "tests/laws/suite.h"
@@ -20,7 +20,7 @@ std::vector<Subject> subjects() {
       return test::make_on_device(
           {.descriptor = descriptor, .kv_heads = kHeads, .head_dim = kDim, .windows = windows});
     };
-    subject.absent = gpu::unavailable();
+    subject.absent = test::absent_on_device(descriptor);
     all.push_back(subject);
   }
   return all;

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/gpu/absent.h"
 #include "tests/gpu/device_caches.h"
 #include "tests/laws/cases.h"
 
@@ -58,7 +59,8 @@ std::string name_of(std::string descriptor) {
 class DeviceCache : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    if (const std::string reason = gpu::unavailable(); !reason.empty()) GTEST_SKIP() << reason;
+    if (const std::string reason = absent_on_device(GetParam()); !reason.empty())
+      GTEST_SKIP() << reason;
   }
   PairConfig config() const { return {.descriptor = GetParam()}; }
 };

@@ -156,6 +156,7 @@ TEST(SchemeHostRegistry, HasKernels) {
   for (const char* scheme : {"fp", "int", "kivi", "fp8", "ggml"})
     EXPECT_TRUE(gpu::has_kernel(scheme)) << scheme;
   EXPECT_FALSE(gpu::has_kernel("none"));
+  EXPECT_FALSE(gpu::has_kernel("kvquant"));
 }
 
 }  // namespace

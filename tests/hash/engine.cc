@@ -4,22 +4,29 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "ref/registry.h"
-#include "sim/model/engine.h"
+#include "sim/model/loss_gradient.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
 namespace kvx::hash {
 namespace {
 
-// Logits of one pass over token ids of a fixed pattern.
-Hash of_logits(const model::Model& model, const char* scheme, model::CacheMode mode) {
-  model::Engine engine(model, ref::factory(Descriptor::parse(scheme)), mode, 2);
+std::vector<int32_t> some_tokens(const model::Model& model) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < 200; ++i)
     tokens.push_back(static_cast<int32_t>(i * i * 37 % model.config().vocab));
+  return tokens;
+}
+
+// Logits of one pass over token ids of a fixed pattern.
+Hash of_logits(const model::Model& model, const char* scheme, model::CacheMode mode) {
+  model::Engine engine(model, ref::factory(Descriptor::parse(scheme)), mode, 2);
+  const std::vector<int32_t> tokens = some_tokens(model);
   const model::Chunk chunk{.seq = engine.open(), .tokens = tokens};
   Hash hash;
   engine.forward({&chunk, 1}, [&](int64_t, int64_t rows, const float* logits) {
@@ -37,6 +44,35 @@ void lines(Report& report, const std::string& name, const std::filesystem::path&
       report.line(name + "." + scheme + "." + model::cache_mode_name(mode),
                   of_logits(model, scheme, mode));
   }
+}
+
+// Gradients of one window of a seeded model, and what calibrations on it write.
+void calibrations(Report& report, const std::string& name, const test::TinyModelSpec& spec) {
+  const test::TempDir folder;
+  test::write_tiny_model(folder.path(), spec);
+  const auto checkpoint = model::Checkpoint::open(folder.path().string());
+  const model::Model model(*checkpoint);
+  model::CpuLossGradient gradient(model, ref::factory(Descriptor::parse("fp:f32")), 2);
+  const auto fine = ref::make_calibrator(Descriptor::parse("kvquant:nuq4,o0.05,profile=paper"));
+  const auto coarse = ref::make_calibrator(Descriptor::parse("kvquant:nuq2,vaxis=channel"));
+  const std::vector<int32_t> tokens = some_tokens(model);
+  Hash hash, tables;
+  gradient.run(tokens, [&](const model::KvGradient& of) {
+    for (const ConstRows x : {of.dk_pre, of.dk, of.dv})
+      hash.add(std::span(x.data, static_cast<size_t>(x.tokens * x.heads * x.dim)));
+    for (const auto& calibrator : {fine.get(), coarse.get()})
+      calibrator->observe(
+          {.layer = of.layer, .window = 0, .k = of.k_pre, .v = of.v, .dk = of.dk_pre, .dv = of.dv});
+  });
+  report.line("seeded." + name + ".gradients", hash);
+  for (const auto& calibrator : {fine.get(), coarse.get()}) {
+    for (int64_t piece = 0; piece < calibrator->pieces(); ++piece) calibrator->fit(piece);
+    calibrator->export_to([&](const std::string&, const std::string&, const std::vector<int64_t>&,
+                              std::span<const std::byte> bytes) {
+      for (const std::byte byte : bytes) tables.add(static_cast<uint8_t>(byte));
+    });
+  }
+  report.line("seeded." + name + ".calibrations", tables);
 }
 
 test::TinyModelSpec small_spec() {
@@ -73,6 +109,7 @@ void seeded_models(Report& report) {
     test::TinyModelSpec qwen = small_spec();
     qwen.architecture = architecture;
     seeded_model(report, architecture, qwen, {"fp:f32", "kivi:k2v2,r32"});
+    calibrations(report, architecture, qwen);
   }
 }
 

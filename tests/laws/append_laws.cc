@@ -1,5 +1,6 @@
 // Laws of appending: chunks, batches, the sealed prefix, forks, truncation.
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "sim/api/error.h"
@@ -87,25 +88,19 @@ void batch_independence(const Subject& subject) {
 
 namespace {
 
-// What every head has sealed, as it lies in the image; behind them the tables of the side.
-std::vector<std::vector<std::byte>> sealed_bytes(const LayerCache& cache, SeqId seq) {
+// What is sealed, by the names of the reference's layout.
+using Runs = std::map<std::string, std::vector<std::byte>>;
+
+Runs sealed_runs(const Subject& subject, const LayerCache& cache, SeqId seq) {
   const auto image = cache.image(seq);
-  std::vector<std::vector<std::byte>> runs;
-  auto next = image.begin();
-  const auto take = [&next](int64_t bytes) {
-    const auto first = next;
-    next += bytes;
-    return std::vector<std::byte>(first, next);
-  };
-  for (const Side side : kSides) {
-    const ByteCount count = cache.used(seq, side);
-    const auto tables = take(count[Item::kTables]);
-    const int64_t sealed = count.total() - count[Item::kTables] - count[Item::kExact];
-    for (int head = 0; head < kHeads; ++head) runs.push_back(take(sealed / kHeads));
-    runs.push_back(tables);
-    next += count[Item::kExact];
+  const auto reference = ref::make_cache(Descriptor::parse(subject.descriptor), cache.config());
+  Runs runs;
+  for (const LayoutEntry& entry :
+       reference->layout_of(reference->restore(cache.length(seq), image))) {
+    if (entry.item == Item::kExact) continue;
+    const auto first = image.begin() + entry.offset;
+    runs[entry.name].assign(first, first + entry.bytes);
   }
-  RC_ASSERT(next == image.end());
   return runs;
 }
 
@@ -116,17 +111,18 @@ void prefix_stability(const Subject& subject) {
   const Input input = random_input(random_length());
   const auto cache = fresh();
   const SeqId seq = cache->open();
-  auto before = sealed_bytes(*cache, seq);
+  Runs before = sealed_runs(subject, *cache, seq);
   int64_t length = 0;
   for (const int64_t count : random_chunks(input.k.tokens)) {
     test::append(*cache, seq, input.k, input.v, length, count);
     length += count;
-    const auto after = sealed_bytes(*cache, seq);
-    for (size_t i = 0; i < before.size(); ++i) {
-      RC_ASSERT(before[i].size() <= after[i].size());
-      RC_ASSERT(std::equal(before[i].begin(), before[i].end(), after[i].begin()));
+    Runs after = sealed_runs(subject, *cache, seq);
+    for (const auto& [name, bytes] : before) {
+      const std::vector<std::byte>& now = after[name];
+      RC_ASSERT(bytes.size() <= now.size());
+      RC_ASSERT(std::equal(bytes.begin(), bytes.end(), now.begin()));
     }
-    before = after;
+    before = std::move(after);
   }
 }
 

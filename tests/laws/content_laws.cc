@@ -4,6 +4,7 @@
 
 #include "sim/api/error.h"
 #include "sim/num/attention.h"
+#include "sim/num/rope.h"
 #include "tests/laws/laws.h"
 
 namespace kvx::laws {
@@ -19,7 +20,7 @@ void bytes_come_back(const Make& fresh, StoredCache& cache, SeqId seq, const Inp
   const auto image = cache.image(seq);
   ByteCount laid_out;
   int64_t offset = 0;
-  for (const LayoutEntry& entry : cache.layout(length)) {
+  for (const LayoutEntry& entry : cache.layout_of(seq)) {
     RC_ASSERT(entry.offset == offset);
     RC_ASSERT(entry.bytes > 0);
     offset += entry.bytes;
@@ -100,6 +101,20 @@ void canonical_tensors_rebuild_the_image(const Subject& subject) {
   RC_ASSERT(other->image(copy) == cache->image(seq));
 }
 
+namespace {
+
+// A key of all heads as attention takes it, out of one as the cache reads it.
+void rotate_stored_key(const LayerCache& cache, int64_t position, std::vector<float>& key) {
+  if (cache.traits().keys == KeySpace::kRotated) return;
+  std::vector<float> sin(kDim / 2), cos(kDim / 2);
+  num::rope_table(cache.config().rope_steps, position, sin, cos);
+  for (int head = 0; head < kHeads; ++head) {
+    num::rope_rotate(std::span(key).subspan(static_cast<size_t>(head * kDim), kDim), sin, cos);
+  }
+}
+
+}  // namespace
+
 void attention_reads_what_reads_says(const Subject& subject) {
   const Make fresh = drawn(subject);
   const int64_t before = random_length();
@@ -116,7 +131,9 @@ void attention_reads_what_reads_says(const Subject& subject) {
         const Tensor part = test::read(*cache, seq, side, range);
         for (int64_t i = 0; i < range.count; ++i) {
           const float* row = part.view().row(i, 0);
-          rows[static_cast<size_t>(side)][range.first + i].assign(row, row + kHeads * kDim);
+          std::vector<float>& seen = rows[static_cast<size_t>(side)][range.first + i];
+          seen.assign(row, row + kHeads * kDim);
+          if (side == Side::kK) rotate_stored_key(*cache, range.first + i, seen);
         }
       }
     }

@@ -11,6 +11,11 @@ namespace kvx::laws {
 
 using test::Tensor;
 
+// kvquant_law.cc
+void kvquant_codes_follow_from_ranges(const Descriptor& descriptor, Side side,
+                                      const std::map<std::string, test::Exported>& tensors,
+                                      const Tensor& given);
+
 namespace {
 
 // The stored scale or zero of every group, as numbers; shape as exported.
@@ -82,6 +87,11 @@ void stored_metadata_consistency(const Subject& subject) {
     if (tensors.count(p + "codes") == 0) {
       RC_ASSERT(descriptor.name() ==
                 "fp");  // nothing but values: no metadata to be consistent with
+      continue;
+    }
+    if (descriptor.name() == "kvquant") {
+      kvquant_codes_follow_from_ranges(descriptor, side, tensors,
+                                       side == Side::kK ? input.k : input.v);
       continue;
     }
     const int64_t length = input.k.tokens;

@@ -30,7 +30,8 @@ RULES = {
         + POSIX
         + [r"omp\.h", r"Eigen/.*", r"boost/.*", r"fmt/.*", r"nlohmann/.*", r"openssl/.*", r"pcre2\.h", r"sentencepiece.*\.h", r"utf8proc\.h"],
     ),
-    "ref": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*", r"ref/registry\.h", r"ref/{stem}\.h"], []),
+    "ref": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*", r"ref/registry\.h", r"ref/{stem}\.h", r"ref/{stem}/.*"], []),
+    "ref/kvquant": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*", r"ref/kvquant/.*"], []),
     "ref/cache": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*"], []),
     "gpu": ([r"sim/api/.*", r"sim/model/(checkpoint|config|transformer)\.h", r"gpu/.*"], CUDA),
     "eval": (

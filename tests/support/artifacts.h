@@ -9,6 +9,7 @@
 
 #include "sim/api/artifact.h"
 #include "sim/api/error.h"
+#include "sim/num/formats.h"
 
 namespace kvx::test {
 
@@ -53,12 +54,45 @@ inline std::shared_ptr<MemoryArtifact> fp8_scales(int layers, int count) {
   return artifact;
 }
 
-// What `cal=#...` means in tests: #11111111 fp8 scales per tensor, #22222222 per head of two KV
-// heads.
+// Codebooks of `bits`, ranges of both sides' channels and Q-Norm of the first layers for kvquant,
+// all different; one channel in 16 has lo = hi, some ranges are of one sign.
+inline std::shared_ptr<MemoryArtifact> kvquant_tables(int layers, int channels, int bits) {
+  auto artifact = std::make_shared<MemoryArtifact>();
+  for (int layer = 0; layer < layers; ++layer) {
+    for (const char* side : {"k", "v"}) {
+      const std::string prefix = "layers." + std::to_string(layer) + "." + side + ".";
+      const float shift = 0.01f * static_cast<float>(layer) + (side[0] == 'v' ? 0.03f : 0.0f);
+      std::vector<float> codebook;
+      for (int i = 0; i < 1 << bits; ++i) {
+        const float t =
+            (static_cast<float>(i) + 0.5f) / static_cast<float>(1 << bits) * 2.0f - 1.0f;
+        codebook.push_back(t * (0.5f + 0.4f * t * t) + shift);
+      }
+      std::vector<uint16_t> lo, hi;
+      for (int j = 0; j < channels; ++j) {
+        const float middle = 0.3f * static_cast<float>(j % 7 - 3) + shift;
+        const float half = j % 16 == 5 ? 0.0f : 0.25f + 0.125f * static_cast<float>(j % 13);
+        lo.push_back(num::f16_encode(middle - half));
+        hi.push_back(num::f16_encode(middle + half));
+      }
+      artifact->set(prefix + "codebook", "F32", {1 << bits}, codebook);
+      artifact->set(prefix + "qnorm", "F32", {2}, std::vector<float>{1.05f, 0.01f + shift});
+      artifact->set(prefix + "lo", "F16", {channels}, lo);
+      artifact->set(prefix + "hi", "F16", {channels}, hi);
+    }
+  }
+  return artifact;
+}
+
+// What `cal=#...` and `cb=#...` mean in tests: #11111111 fp8 scales per tensor, #22222222 per head
+// of two KV heads; #0000000B kvquant tables of B bits for 128 channels.
 inline Artifacts test_artifacts() {
   return [](std::string_view hash) -> std::shared_ptr<const Artifact> {
     if (hash == "11111111") return fp8_scales(8, 1);
     if (hash == "22222222") return fp8_scales(8, 2);
+    if (hash == "00000002") return kvquant_tables(8, 128, 2);
+    if (hash == "00000003") return kvquant_tables(8, 128, 3);
+    if (hash == "00000004") return kvquant_tables(8, 128, 4);
     throw environment_error("no artifact #" + std::string(hash));
   };
 }

@@ -11,6 +11,7 @@
 #include "ref/registry.h"
 #include "sim/gen/fill.h"
 #include "sim/num/formats.h"
+#include "sim/num/rope.h"
 #include "tests/support/artifacts.h"
 
 namespace kvx::test {
@@ -46,6 +47,7 @@ inline std::unique_ptr<StoredCache> make(const std::string& descriptor, int kv_h
   config.windows = windows;
   config.nonfinite = nonfinite;
   config.artifacts = test_artifacts();
+  if (head_dim % 2 == 0) config.rope_steps = num::rope_steps(head_dim, 10000.0, {});
   return ref::make_cache(Descriptor::parse(descriptor), config);
 }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <vector>
 
@@ -75,6 +76,42 @@ TEST_P(GemmTest, WidensSixteenBitWeightsExactly) {
       EXPECT_EQ(row, std::vector<float>(rows.begin() + 35 * k, rows.begin() + 36 * k));
     }
   }
+}
+
+TEST_P(GemmTest, TakesEitherOperandTransposed) {
+  for (const int64_t k : {1, 31, 64, 513}) {
+    for (const int64_t m : {1, 6, 25}) {
+      for (const int64_t n : {1, 32, 70}) {
+        const std::vector<float> x = test::noise(m * k, 5), rows = test::noise(n * k, 6);
+        std::vector<float> columns(rows.size()), x_columns(x.size());
+        for (int64_t i = 0; i < k; ++i) {
+          for (int64_t j = 0; j < n; ++j)
+            columns[static_cast<size_t>(i * n + j)] = rows[static_cast<size_t>(j * k + i)];
+          for (int64_t j = 0; j < m; ++j)
+            x_columns[static_cast<size_t>(i * m + j)] = x[static_cast<size_t>(j * k + i)];
+        }
+        PackedWeights w(k, n, WeightType::kF32);
+        for (int64_t p = 0; p < w.panels(); ++p) w.set_panel(p, columns.data() + p * kPanel * n);
+        expect_equal_to_dots(x, m, rows, n, k, product(x, m, w.transposed(), 2));
+        PackedInput input, other;
+        input.reshape(m, k);
+        other.reshape(m, k);
+        for (int64_t t = 0; t < input.tiles(); ++t) {
+          input.set_tile(t, x.data(), k);
+          other.set_tile_transposed(t, x_columns.data(), m);
+          const int64_t floats = input.tile_rows() * k;
+          EXPECT_TRUE(std::equal(input.tile(t), input.tile(t) + floats, other.tile(t)));
+        }
+      }
+    }
+  }
+  std::vector<uint16_t> bits(40 * 50);
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i * 31 % 0x7000);
+  PackedWeights w(40, 50, WeightType::kF16);
+  for (int64_t p = 0; p < w.panels(); ++p) w.set_panel(p, bits.data() + p * kPanel * 50);
+  std::vector<float> row(40);
+  w.transposed().row(37, row);
+  for (size_t j = 0; j < row.size(); ++j) EXPECT_EQ(row[j], f16_decode(bits[j * 50 + 37]));
 }
 
 TEST_P(GemmTest, KeepsSignsOfZeroAndSubnormals) {
