@@ -205,9 +205,10 @@ int cmd_reproduce(const std::vector<std::string>& words) {
   const Note note = [quiet](const std::string& message) {
     if (!quiet) say(message);
   };
-  const std::string out = options.has("out") ? options.required("out")
-                                             : default_folder(recipe, options.required("model"));
+  const std::string model = options.required("model");
   options.required("data");
+  const std::string out =
+      options.has("out") ? options.required("out") : default_folder(recipe, model);
   const auto artifacts = make_artifacts(recipe, options, kept_artifacts(out), note);
   std::vector<std::string> schemes;
   for (const reproduce::RecipeRow* row : rows_of(recipe)) {
