@@ -14,9 +14,9 @@ namespace kvx::eval {
 // before.
 struct LayerActivations {
   int heads = 0, kv_heads = 0, dim = 0;
-  std::vector<float> q, out;  // [tokens][heads][head dim]
-  std::vector<float> k, v;    // [tokens][kv heads][head dim]
-  std::vector<float> k_pre;   // the same; of use to schemes that store keys before rotation
+  std::vector<float> q, out;      // [tokens][heads][head dim]
+  std::vector<float> k, v;        // [tokens][kv heads][head dim]
+  std::vector<float> k_pre = {};  // the same; for schemes that store keys before rotation
 
   int64_t tokens() const { return static_cast<int64_t>(k.size()) / (int64_t{kv_heads} * dim); }
 };

@@ -94,6 +94,7 @@ class Cache final : public StoredCache {
 
   // Runs of one side's bytes, offsets from 0.
   std::vector<LayoutEntry> runs(Side side, int64_t length, int64_t outliers) const;
+  std::vector<LayoutEntry> both_runs(int64_t length, std::array<int64_t, 2> outliers) const;
   void write_side(Side side, const Sequence& sequence, std::vector<std::byte>& out) const;
   class Reader;
   void read_side(Side side, int64_t length, Reader& in, Store& to) const;

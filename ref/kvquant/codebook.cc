@@ -84,7 +84,7 @@ std::vector<Bin> binned(const Elements& elements, Weight weight) {
     for_rows(elements, window, weight, [&](std::span<const float> u, std::span<const double> w) {
       for (size_t i = 0; i < u.size(); ++i) {
         const double x = static_cast<double>(u[i]);
-        const auto at = static_cast<int64_t>((x + 1) * static_cast<double>(kBins / 2));
+        const auto at = static_cast<int64_t>((x + 1) / 2 * static_cast<double>(kBins));
         Bin& sum = sums[static_cast<size_t>(std::min(at, kBins - 1))];
         const double weighed = w[i] * x;
         sum.s0 = sum.s0 + w[i];

@@ -149,9 +149,9 @@ class LayerCache {
   virtual ReadMap reads(SeqId seq, Side side, int64_t query) const = 0;
 
   // Values of tokens [range.first, +count) as a read returns them, keys in the key space of the
-  // traits, to out [count][kv heads][head dim]: sealed rows decoded, exact rows in the input type, both widened.
-  // Exact rows are those `held` says are exact, and, until the next append, also those that a query
-  // of the last append may read so.
+  // traits, to out [count][kv heads][head dim]: sealed rows decoded, exact rows in the input type,
+  // both widened. Exact rows are those `held` says are exact, and, until the next append, also
+  // those that a query of the last append may read so.
   virtual void read(SeqId seq, Side side, RowRange range, Rows out) const = 0;
 
   // Attention output of the queries q [tokens][q heads][head dim], rotated, of the last append's

@@ -8,10 +8,8 @@ Exit status: 0 equal, 1 different, 77 without PyTorch.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -23,34 +21,10 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
+from safetensors_file import read_tensors, write_tensors
+
 HEADS, DIM, TOKENS = 3, 64, 48
 CHANNELS = HEADS * DIM
-DTYPES = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I32": np.int32}
-
-
-def write_tensors(path, tensors):
-    header, data, offset = {}, [], 0
-    names = {np.dtype(v): k for k, v in DTYPES.items()}
-    for name, array in tensors.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [offset, offset + len(raw)]}
-        data.append(raw)
-        offset += len(raw)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data))
-
-
-def read_tensors(path):
-    raw = path.read_bytes()
-    (length,) = struct.unpack("<Q", raw[:8])
-    body = raw[8 + length :]
-    out = {}
-    for name, t in json.loads(raw[8 : 8 + length]).items():
-        if name != "__metadata__":
-            first, end = t["data_offsets"]
-            out[name] = np.frombuffer(body[first:end], DTYPES[t["dtype"]]).reshape(t["shape"])
-    return out
 
 
 def normal_float(bits):

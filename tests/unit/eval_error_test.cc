@@ -109,6 +109,39 @@ LayerResult result(const std::string& scheme, const LayerActivations& base,
   return layer_result(*cache, base, mode);
 }
 
+// Keys before rotation are stored, and compared as attention reads them: rotated.
+TEST(ErrorLayer, KeysBeforeRotation) {
+  constexpr int64_t kTokens = 50;
+  constexpr const char* kScheme = "kvquant:int3,s2,kaxis=token";
+  LayerActivations base = layer(kTokens);
+  base.k_pre = base.k;
+  const auto rotated = [](std::vector<float> k) {
+    std::vector<float> sin(kDim / 2), cos(kDim / 2);
+    for (size_t row = 0; row * kDim < k.size(); ++row) {
+      num::rope_table(num::rope_steps(kDim, 10000.0, {}), static_cast<int64_t>(row / kKvHeads), sin,
+                      cos);
+      num::rope_rotate(std::span(k).subspan(row * kDim, kDim), sin, cos);
+    }
+    return k;
+  };
+  base.k = rotated(base.k_pre);
+  base.out = attention(base.q, base.k, base.v);
+
+  const auto cache = test::make(kScheme, kKvHeads, kDim);
+  const Span span{.seq = cache->open(), .first = 0, .count = kTokens};
+  cache->append(dense_rows<const float>(base.k_pre.data(), kTokens, kKvHeads, kDim),
+                dense_rows<const float>(base.v.data(), kTokens, kKvHeads, kDim), {&span, 1});
+  const std::vector<float> k = rotated(test::read_held(*cache, span.seq, Side::kK));
+  const std::vector<float> v = test::read_held(*cache, span.seq, Side::kV);
+  for (const CacheMode mode : {CacheMode::kStreamed, CacheMode::kAll}) {
+    const LayerErrors errors = result(kScheme, base, mode).errors;
+    EXPECT_NEAR(errors.k, ratio(k, base.k), 1e-12);
+    EXPECT_NEAR(errors.v, ratio(v, base.v), 1e-12);
+    EXPECT_NEAR(errors.out, ratio(attention(base.q, k, v), base.out), 1e-5);
+    EXPECT_GT(errors.weights, 0);
+  }
+}
+
 TEST(ErrorNorm, IsTheRatioOfTheNorms) {
   RelativeError error;
   EXPECT_EQ(error.value(), 0);

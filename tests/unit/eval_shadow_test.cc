@@ -50,6 +50,7 @@ class ShadowTest : public testing::Test {
     BaseWindow base;
     run_base(backend, window, settings, true, base);
     settings.shadow = {layers, 4};
+    settings.rope_steps = model::rope_steps(*checkpoint_);
     return run_scheme(backend, Descriptor::parse(scheme), window, settings, base);
   }
 
@@ -74,6 +75,18 @@ TEST_F(ShadowTest, TheReferenceAgreesWithItself) {
       EXPECT_EQ(shadow->attention, 3 * 8 * 4 * 32);
       EXPECT_GT(shadow->cache, 3 * 2 * 100 * 2);
     }
+}
+
+// A context is computed again under the scheme: its queries are looked at too.
+TEST_F(ShadowTest, KeysBeforeRotation) {
+  for (const CacheMode mode : kModes) {
+    const PassResult result = shadowed("kvquant:int3,o0.05,s2,kaxis=token,profile=paper", mode, {});
+    const auto& shadow = result.record.runs.front().shadow;
+    ASSERT_TRUE(shadow.has_value());
+    EXPECT_FALSE(result.mismatch.has_value());
+    EXPECT_EQ(shadow->decoded, 3 * 2 * 100 * 2 * 32);
+    EXPECT_EQ(shadow->attention, (has_context(mode) ? 2 : 1) * 3 * 8 * 4 * 32);
+  }
 }
 
 TEST_F(ShadowTest, EveryPieceOfALongWindowIsSampled) {

@@ -101,6 +101,37 @@ TEST(TensorFiles, MetadataMustBeStrings) {
   test::expect_refused([&] { TensorFile{dir / "x"}; }, {dir / "x", "__metadata__"});
 }
 
+// Keys before rotation are taken from k.pre. A constant token is all outliers, so that the two
+// batch entries have lists of different lengths: the shorter is filled up with zeros.
+TEST(Encode, KeysBeforeRotationAndListsOfUnequalLengths) {
+  test::TempDir dir;
+  std::vector<float> k = values_of(0);
+  const auto half = static_cast<int64_t>(k.size() / 2);
+  std::fill(k.begin() + half, k.end(), 2.0f);
+  const auto rows = [&](const std::vector<float>& values) {
+    return tensor("F32", {kBatch, kHeads, kTokens, kDim}, values);
+  };
+  eval::write_tensor_file(dir / "in",
+                          {{"k", rows(values_of(7))}, {"k.pre", rows(k)}, {"v", rows(k)}}, {});
+  const Outcome encoded = kvx_run({"encode", "--scheme", "kvquant:nf4,o0.05,kaxis=token", "--in",
+                                   dir / "in", "--out", dir / "codes"});
+  ASSERT_EQ(encoded.code, 0) << encoded.err;
+  const TensorFile codes(dir / "codes");
+  constexpr int64_t kConstant = int64_t{kHeads} * kTokens * kDim;
+  for (const std::string side : {"k.", "v."}) {
+    const ArtifactTensor& index = *codes.find(side + "outlier.index");
+    EXPECT_EQ(index.shape, (std::vector<int64_t>{kBatch, kConstant}));
+    EXPECT_EQ(index.bytes[kConstant * 4 - 1], std::byte{0});
+    EXPECT_EQ(floats(codes, side + "decoded").back(), 2.0f);
+  }
+  const Outcome decoded = kvx_run({"decode", "--in", dir / "codes", "--out", dir / "out"});
+  ASSERT_EQ(decoded.code, 0) << decoded.err;
+  EXPECT_EQ(decoded.err, "");
+  const TensorFile out(dir / "out");
+  EXPECT_EQ(floats(out, "k"), floats(codes, "k.decoded"));
+  EXPECT_EQ(floats(out, "v"), floats(codes, "v.decoded"));
+}
+
 class RoundTrip : public testing::TestWithParam<const char*> {};
 
 // decode(encode(x)) is `decoded`, bit for bit, with a `decoded` that is wrong where tokens are
@@ -175,7 +206,9 @@ TEST_P(RoundTrip, DecodesFromTheCodes) {
 INSTANTIATE_TEST_SUITE_P(, RoundTrip,
                          testing::Values("fp:f32", "fp:bf16", "int:k4v4", "int:k3v5,g8,sym",
                                          "int:k2v3,kaxis=channel,vaxis=channel,g12",
-                                         "kivi:k2v4,r32", "kivi:k4v2,g64,r64,profile=paper"),
+                                         "kivi:k2v4,r32", "kivi:k4v2,g64,r64,profile=paper",
+                                         "kvquant:nf3,o0.05,s3,kaxis=token,rope=post,profile=paper",
+                                         "kvquant:int4,kaxis=token"),
                          [](const auto& param) {
                            std::string name = param.param;
                            std::replace_if(

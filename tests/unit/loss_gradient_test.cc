@@ -216,7 +216,9 @@ TEST_P(OfModel, AgreesWithCentralDifferences) {
   const Reference reference(GetParam(), checkpoint->config(), model.rope_steps());
   EXPECT_NEAR(gradients.loss, reference.loss(tokens, {}), 1e-5);
   ASSERT_EQ(std::ssize(gradients.layers), GetParam().layers);
-  for (const auto& [layer, sides] : gradients.layers) {
+  for (const auto& entry : gradients.layers) {
+    const int layer = entry.first;
+    const auto& sides = entry.second;
     for (const Side side : {Side::kK, Side::kV}) {
       const std::vector<float>& found = sides[static_cast<size_t>(side)];
       double norm = 0;
