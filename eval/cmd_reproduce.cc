@@ -34,7 +34,7 @@ constexpr const char* kHelp =
 Runs a paper's tables on a model: every row of the recipe as a scheme of `kvx eval`, in one run folder
 (the same command continues it), and puts the numbers beside the paper's. Claims of the paper are
 judged: held, not held, or not distinguishable, by the 95 % interval of a paired bootstrap over
-windows. RECIPE is the name of a shipped one (--list) or a JSON file (reports/schema/recipe.md).
+windows, of which six are the fewest that tell anything. RECIPE is the name of a shipped one (--list) or a JSON file (reports/schema/recipe.md).
 
 Schemes that need calibration get it first, as by `kvx calibrate`, from --calibration-data; what was
 made is kept in the run folder and not made again. --dry-run shows the descriptors and the work.

@@ -15,7 +15,7 @@ std::vector<double> without_nan(std::vector<double> values) {
 }
 
 Verdict verdict_of(const Claim& claim, const Step& step) {
-  if (!step.interval) return Verdict::kNotDistinguishable;
+  if (!step.interval || step.units < kFewestUnits) return Verdict::kNotDistinguishable;
   const bool within = claim.kind == ClaimKind::kOrdering ? step.interval->high < step.limit
                                                          : step.interval->high <= step.limit;
   if (within) return Verdict::kHeld;

@@ -14,6 +14,11 @@
 
 namespace kvx::reproduce {
 
+// With fewer units nothing is told: that all of five differ the same way happens once in 16 times
+// by chance, of six once in 32, the two-sided sign test's first below 5 %. A bootstrap does not see
+// it.
+inline constexpr int64_t kFewestUnits = 6;
+
 enum class Verdict : uint8_t { kHeld, kNotHeld, kNotDistinguishable };
 
 std::string_view verdict_name(Verdict verdict);  // "held", "not held", "not distinguishable"
@@ -37,7 +42,8 @@ struct Judgement {
 
 // A bound and a ladder's step are held where the interval ends at or below the limit, not held
 // where it begins above it. An ordering is held where it ends below 0, not held where it begins
-// above. A number that is NaN counts as +infinity. Without an interval nothing can be told.
+// above. A number that is NaN counts as +infinity. Of fewer than kFewestUnits units, nothing is
+// told.
 Step judge_step(const Claim& claim, const report::Pairs& pairs, uint64_t seed);
 
 // What was measured of a row, in the mode and task of the claim's metric.

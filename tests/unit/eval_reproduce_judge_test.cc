@@ -29,8 +29,15 @@ Claim claim(ClaimKind of, std::string_view metric = "kl", double margin = 0,
   return out;
 }
 
+// As many windows as can tell anything.
+std::vector<double> enough(const std::vector<double>& values) {
+  std::vector<double> out;
+  while (std::ssize(out) < kFewestUnits) out.insert(out.end(), values.begin(), values.end());
+  return out;
+}
+
 Verdict of(const Claim& one, const std::vector<double>& subject, const std::vector<double>& base) {
-  return judge_step(one, {subject, base}, 1).verdict;
+  return judge_step(one, {enough(subject), enough(base)}, 1).verdict;
 }
 
 // Every window moves the same way, so every resample does.
@@ -53,13 +60,20 @@ TEST(Judge, EqualRowsAreNoOrderingButALadderAndABoundHold) {
   EXPECT_EQ(of(claim(ClaimKind::kBound, "kl", 0), same, same), Verdict::kHeld);
 }
 
-TEST(Judge, OneWindowTellsNothing) {
+TEST(Judge, FewWindowsTellNothing) {
   for (const ClaimKind any : {ClaimKind::kOrdering, ClaimKind::kBound, ClaimKind::kLadder}) {
     const Step step = judge_step(claim(any, "kl", 0), {{1}, {9}}, 1);
     EXPECT_FALSE(step.interval);
     EXPECT_EQ(step.verdict, Verdict::kNotDistinguishable);
     EXPECT_EQ(step.value, -8);
     EXPECT_EQ(step.units, 1);
+    const auto of_count = [&](size_t count) {
+      return judge_step(claim(any, "kl", 0),
+                        {std::vector<double>(count, 1), std::vector<double>(count, 9)}, 1)
+          .verdict;
+    };
+    EXPECT_EQ(of_count(5), Verdict::kNotDistinguishable);
+    EXPECT_EQ(of_count(6), Verdict::kHeld);
   }
 }
 
@@ -69,7 +83,8 @@ TEST(Judge, AnAbsoluteBoundIsOnTheMetricItself) {
   const std::vector<double> subject{above, above, above}, base{2, 2, 2};
   EXPECT_EQ(of(claim(ClaimKind::kBound, "ppl", 0.26), subject, base), Verdict::kHeld);
   EXPECT_EQ(of(claim(ClaimKind::kBound, "ppl", 0.24), subject, base), Verdict::kNotHeld);
-  const Step step = judge_step(claim(ClaimKind::kBound, "ppl", 0.26), {subject, base}, 1);
+  const Step step =
+      judge_step(claim(ClaimKind::kBound, "ppl", 0.26), {enough(subject), enough(base)}, 1);
   EXPECT_NEAR(step.value, 0.25, 1e-12);
   ASSERT_TRUE(step.interval);
   EXPECT_NEAR(step.interval->low, 0.25, 1e-12);
@@ -80,7 +95,8 @@ TEST(Judge, AnAbsoluteBoundIsOnTheMetricItself) {
 TEST(Judge, ARelativeBoundIsAShareOfTheOther) {
   const double more = std::log(1.02);
   const std::vector<double> subject{3 + more, 1 + more, 2 + more}, base{3, 1, 2};
-  const Step step = judge_step(claim(ClaimKind::kBound, "ppl", 0.021, true), {subject, base}, 1);
+  const Step step =
+      judge_step(claim(ClaimKind::kBound, "ppl", 0.021, true), {enough(subject), enough(base)}, 1);
   EXPECT_NEAR(step.value, 0.02, 1e-12);
   EXPECT_EQ(step.verdict, Verdict::kHeld);
   EXPECT_EQ(of(claim(ClaimKind::kBound, "ppl", 0.019, true), subject, base), Verdict::kNotHeld);
@@ -109,10 +125,11 @@ TEST(Judge, WhatIsNotFiniteIsTheWorst) {
 // Units whose KL is given.
 report::Series series(const std::vector<double>& values) {
   report::Series out;
-  for (size_t i = 0; i < values.size(); ++i) {
+  const std::vector<double> all = enough(values);
+  for (size_t i = 0; i < all.size(); ++i) {
     auto unit = std::make_shared<report::Unit>();
     report::WindowScores scores;
-    scores.kl_mean = values[i];
+    scores.kl_mean = all[i];
     unit->scores = scores;
     out.units[std::to_string(i)] = std::move(unit);
   }
