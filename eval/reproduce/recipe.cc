@@ -90,7 +90,7 @@ std::map<std::string, PaperValue> read_paper(const Fields& fields,
   std::map<std::string, PaperValue> values;
   for (const auto& [id, value] : fields.object().items()) {
     const auto column = std::ranges::find(columns, id, &PaperColumn::id);
-    if (column == columns.end()) throw fields.wrong(id, "of a column of the table");
+    if (column == columns.end()) throw fields.wrong("", id, "the id of a column of the table");
     if (value.is_object()) {
       const Fields one = fields.object(id);
       one.only({"value", "reference"});

@@ -132,7 +132,7 @@ TEST(Recipe, BadFieldsAreRefusedByName) {
       {[](Json& j) {
          j["tables"][0]["rows"][0]["paper"] = {{"d", 1}};
        },
-       {"tables[0].rows[0].paper.d", "column"}},
+       {"tables[0].rows[0].paper", "'d'", "column"}},
       {[](Json& j) { j["tables"][0]["rows"][0]["paper"]["c"] = "5.5"; },
        {"tables[0].rows[0].paper.c", "a number"}},
       {[](Json& j) { j["tables"][0]["rows"][0]["sheme"] = "x"; }, {"rows[0].sheme", "unknown"}},
