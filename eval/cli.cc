@@ -24,6 +24,8 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"eval", "measure schemes on a model: accuracy versus bits, and a run folder", cmd_eval},
     {"report", "run folders as one static page; a comparison with a baseline run", cmd_report},
+    {"reproduce", "a paper's tables and claims from its recipe, our numbers beside the paper's",
+     cmd_reproduce},
     {"encode", "K and V of a safetensors file to a scheme's canonical tensors", cmd_encode},
     {"decode", "canonical tensors to decoded K and V", cmd_decode},
     {"capture", "real Q, K and V of chosen layers of a model on a text", cmd_capture},

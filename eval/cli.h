@@ -21,6 +21,7 @@ int cmd_calibrate(const std::vector<std::string>& words);
 int cmd_list(const std::vector<std::string>& words);
 int cmd_explain(const std::vector<std::string>& words);
 int cmd_report(const std::vector<std::string>& words);
+int cmd_reproduce(const std::vector<std::string>& words);
 int cmd_doctor(const std::vector<std::string>& words);
 
 }  // namespace kvx::eval

@@ -8,7 +8,7 @@
 #include "eval/report/compare.h"
 #include "eval/report/html.h"
 #include "eval/report/page.h"
-#include "eval/report/table_csv.h"
+#include "eval/report/write.h"
 #include "eval/streams.h"
 #include "sim/api/error.h"
 
@@ -64,16 +64,9 @@ void write_pages(const std::string& folder, const std::vector<report::Section>& 
   std::error_code error;
   if (fs::exists(folder + "/run.json", error))
     throw usage_error(fmt::format("--out {}: is a run folder; use another", folder));
-  fs::create_directories(folder, error);
-  if (error) throw not_saved_error(fmt::format("{}: {}", folder, error.message()));
   std::vector<std::string> command{"kvx", "report"};
   command.insert(command.end(), words.begin(), words.end());
-  for (const auto& [name, content] : report::report_pages(sections, report::shell_line(command)))
-    write_file(folder + "/" + name, content);
-  std::string csv = report::csv_head();
-  for (const report::Section& section : sections)
-    csv += report::csv_lines(section.model, section.tables);
-  write_file(folder + "/table.csv", csv);
+  report::write_report(folder, sections, report::shell_line(command));
 }
 
 std::string tables_text(const std::vector<report::Section>& sections) {

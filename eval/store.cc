@@ -47,8 +47,8 @@ void remove_temporaries(const std::string& folder) {
       throw cannot_save(folder + "/" + name);
 }
 
-// An existing folder must be a run's, or empty but for what a run that died early leaves: its lock
-// and its temporary files.
+// An existing folder must be a run's, or empty but for what a run that died early leaves: its lock,
+// its temporary files, and the artifacts that `kvx reproduce` makes first.
 void check_folder(const std::string& path) {
   std::error_code error;
   if (!fs::exists(path, error)) return;
@@ -57,7 +57,7 @@ void check_folder(const std::string& path) {
   const std::vector<std::string> names = entries_of(path);
   if (std::find(names.begin(), names.end(), "run.json") != names.end()) return;
   for (const std::string& name : names)
-    if (name != "lock" && !name.ends_with(".tmp"))
+    if (name != "lock" && name != "artifacts" && !name.ends_with(".tmp"))
       throw usage_error(
           fmt::format("--out {}: holds {} but no run.json; use a new or empty folder", path, name));
 }

@@ -1,12 +1,12 @@
 # Fuzz targets of what reads hostile input. In every build each target replays its corpus; with KVX_FUZZ (clang, preset
 # `fuzz`) it is also a libFuzzer program, fuzz_TARGET.
 add_library(kvx_fuzz_deps INTERFACE)
-target_link_libraries(kvx_fuzz_deps INTERFACE kvx_tiny_model kvx_ref kvx_tasks)
+target_link_libraries(kvx_fuzz_deps INTERFACE kvx_tiny_model kvx_ref kvx_tasks kvx_eval)
 
 add_library(kvx_fuzz_replay OBJECT fuzz/replay.cc)
 target_include_directories(kvx_fuzz_replay PRIVATE ${PROJECT_SOURCE_DIR})
 
-foreach(target gguf safetensors config tokenizer_json tokenizer_model descriptor needle)
+foreach(target gguf safetensors config tokenizer_json tokenizer_model descriptor needle recipe)
   add_executable(fuzz_replay_${target} fuzz/${target}.cc)
   target_link_libraries(fuzz_replay_${target} PRIVATE kvx_fuzz_replay kvx_fuzz_deps)
   add_test(NAME fuzz.replay.${target}

@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   }
   const fs::path out = argv[1];
   for (const char* target : {"gguf", "safetensors", "config", "tokenizer_json", "tokenizer_model",
-                             "descriptor", "needle"})
+                             "descriptor", "needle", "recipe"})
     fs::create_directories(out / target);
   const kvx::test::TinyModelSpec spec = kvx::test::smallest_tiny_model();
   const kvx::test::TempDir folder;
