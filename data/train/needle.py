@@ -11,7 +11,7 @@ import numpy as np
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 HEADER_TOKENS = 30  # about
 KEY_TOKENS = 75  # a needle with its share of questions and answers, about
-TOLD_AGAIN = 0.25  # share of single keys that are not asked for: their needle is told again
+TOLD_AGAIN = 0.4  # share of single keys that are not asked for: their needle is told again
 PASSKEY_TASK = (
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. "
     "I will quiz you about the important information there."
