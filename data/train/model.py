@@ -22,6 +22,13 @@ class Config:
     eps: float = 1e-5
 
 
+def dropped(x, rates):
+    """x with elements left out at random. `rates`: [tokens, 1], of each token, or None."""
+    if rates is None:
+        return x
+    return x * ((torch.rand_like(x, dtype=torch.float32) >= rates) / (1 - rates)).to(x.dtype)
+
+
 class Norm(nn.Module):
     def __init__(self, size, eps):
         super().__init__()
@@ -110,9 +117,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(config.hidden, config.eps)
         self.mlp = Mlp(config)
 
-    def forward(self, x, groups, tables, coder):
-        x = x + self.self_attn(self.input_layernorm(x), groups, tables, coder)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(self, x, groups, tables, coder, rates):
+        x = x + dropped(self.self_attn(self.input_layernorm(x), groups, tables, coder), rates)
+        return x + dropped(self.mlp(self.post_attention_layernorm(x)), rates)
 
 
 class Decoder(nn.Module):
@@ -133,12 +140,12 @@ class Llama(nn.Module):
                 residual = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=0.02 / ((2 * config.layers) ** 0.5 if residual else 1))
 
-    def hidden(self, ids, groups, tables, coder=None):
-        x = self.model.embed_tokens(ids)
+    def hidden(self, ids, groups, tables, coder=None, rates=None):
+        x = dropped(self.model.embed_tokens(ids), rates)
         for layer in self.model.layers:
-            x = layer(x, groups, tables, coder)
+            x = layer(x, groups, tables, coder, rates)
         return self.model.norm(x)
 
-    def logits(self, ids, groups, tables, coder=None):
+    def logits(self, ids, groups, tables, coder=None, rates=None):
         """ids: [tokens]; returns [tokens, vocab]"""
-        return F.linear(self.hidden(ids, groups, tables, coder), self.model.embed_tokens.weight)
+        return F.linear(self.hidden(ids, groups, tables, coder, rates), self.model.embed_tokens.weight)

@@ -11,16 +11,21 @@ KINDS = (VALUE, ANSWER, LEAD)
 AHEAD = 2  # steps that the host may be in front of the GPU
 
 
-def losses(model, rows, tables, weights):
+def losses(model, rows, tables, weights, dropout=None):
     """Cross-entropy of a batch. `rows`: int16 [rows, length + 1] of each group (batches.py); `weights`: of a target of
-    each kind. Returns the weighted mean, and the plain sums and numbers of targets, of each group and each of KINDS."""
+    each kind; `dropout`: the share of each group's elements that a layer leaves out, or None. Returns the weighted mean, and the plain sums and numbers of targets, of each group and each of KINDS."""
     entries = [part.int() for part in rows]
     groups = [(len(part), part.shape[1] - 1) for part in rows]
     following = torch.cat([part[:, 1:].flatten() for part in entries])
     mask = (1 << TOKEN_BITS) - 1
     ids = torch.cat([part[:, :-1].flatten() for part in entries]) & mask
     targets, kinds = (following & mask).long(), following >> TOKEN_BITS
-    nll = F.cross_entropy(model.logits(ids, groups, tables).float(), targets, reduction="none")
+    rates = None
+    if dropout:
+        parts = [torch.full((n * length, 1), p, device=ids.device) for (n, length), p in zip(groups, dropout)]
+        rates = torch.cat(parts)
+    logits = model.logits(ids, groups, tables, rates=rates).float()
+    nll = F.cross_entropy(logits, targets, reduction="none")
     counted = targets != PAD
     weight = torch.full_like(nll, weights[0])
     for kind in KINDS:
@@ -36,8 +41,9 @@ class Step:
     """`shapes`: (rows, length) of each group. Every optimiser group has its highest rate in "peak"; the rates are
     tensors, for a graph keeps no numbers of the host."""
 
-    def __init__(self, model, optimizers, shapes, tables, weights, compiled, graph):
+    def __init__(self, model, optimizers, shapes, tables, weights, compiled, graph, dropout=None):
         self.model, self.optimizers, self.tables, self.weights = model, optimizers, tables, weights
+        self.dropout = dropout
         self.device = tables[0].device.type
         self.rows = [torch.zeros(n, length + 1, dtype=torch.int16, device=self.device) for n, length in shapes]
         self.losses = torch.compile(losses, fullgraph=True) if compiled else losses
@@ -53,7 +59,7 @@ class Step:
 
     def compute(self):
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda", cache_enabled=False):
-            loss, sums, marks = self.losses(self.model, self.rows, self.tables, self.weights)
+            loss, sums, marks = self.losses(self.model, self.rows, self.tables, self.weights, self.dropout)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimizer in self.optimizers:

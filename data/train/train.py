@@ -39,6 +39,7 @@ def arguments():
     parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
     parser.add_argument("--rate", type=float, help="peak; 5e-3 for muon, 4e-3 for adamw")
     parser.add_argument("--decay", type=float, default=0.1, help="weight decay of matrices")
+    parser.add_argument("--dropout", type=float, default=0.0, help="of what a layer adds, in rows of prose")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--heads", type=int, default=4, help="of queries")
@@ -129,7 +130,9 @@ def main():
         attention.choose(options.attention, shapes, model.config)
     weights = (1.0, options.value_weight, options.answer_weight, options.lead_weight)
     compiled = not options.no_compile
-    step = Step(model, optimizers(model, options), shapes, tables, weights, compiled, not options.no_graph)
+    dropout = [options.dropout if kind == "prose" else 0.0 for kind, _, _ in groups] if options.dropout else None
+    updates = optimizers(model, options)
+    step = Step(model, updates, shapes, tables, weights, compiled, not options.no_graph, dropout)
     first = sum(call["steps"] for call in history)  # data of earlier calls is not seen again
     begin = history[-1]["end"] if history else 0.0
     data = batches.Batches(options.data, options.tokenizer, groups, options.seed, first, 1_000_000)

@@ -82,6 +82,8 @@ void set_fills(Case& one, const std::string& text) {
   if (b < text.size()) one.q = gen::parse_fill(text.substr(b + 1));
 }
 
+constexpr int64_t kSmokeProducts = 30'000'000;  // of a case of the smoke set
+
 using Chosen = std::map<std::string, std::string>;
 
 Case make_case(const Chosen& chosen) {
@@ -112,6 +114,11 @@ bool possible(const Case& one) {
     if (error.exit() == Exit::kUsage) return false;
     throw;
   }
+}
+
+// Of the attention of a case, about: what a race detector needs most of its time for.
+int64_t products(const Case& one) {
+  return one.tokens() * one.tokens() * one.q_heads * one.dim * one.batch;
 }
 
 void enumerate(const Json& json, Family& family) {
@@ -145,10 +152,17 @@ void enumerate(const Json& json, Family& family) {
   if (family.cases.empty()) throw usage_error("the scheme refuses every case");
   family.size = family.cases.size();
   const size_t smoke = std::min(json.value("smoke", size_t{8}), family.cases.size());
-  // One out of each part of the family, so that no step of the grid is missed by a common factor.
+  // One out of each part of the family, so that no step of the grid is missed by a common factor:
+  // from a drawn place on the first that is short, if one is.
   for (uint64_t i = 0; i < smoke; ++i) {
-    const uint64_t draw = gen::Source{1, 0, 2}.words(i)[0] % family.size;
-    family.smoke.push_back((i * family.size + draw) / smoke);
+    const uint64_t begin = i * family.size / smoke, end = (i + 1) * family.size / smoke;
+    const uint64_t draw = gen::Source{1, 0, 2}.words(i)[0];
+    for (uint64_t k = 0; k < end - begin; ++k) {
+      const uint64_t at = begin + (draw + k) % (end - begin);
+      if (products(family.cases[at]) > kSmokeProducts) continue;
+      family.smoke.push_back(at);
+      break;
+    }
   }
 }
 

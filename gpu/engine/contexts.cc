@@ -1,6 +1,7 @@
 // Rows of K and V that another engine computed, refusals in the CPU engine's words, and the view of
 // a layer's cache.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -18,14 +19,14 @@ const char* input_name(InputType input) {
 
 bool stay_finite(const ConstRows& rows, InputType input) {
   const float limit = overflow_of(input);
-  bool finite = true;
-#pragma omp parallel for schedule(static) reduction(&& : finite)
+  std::atomic<bool> finite = true;
+#pragma omp parallel for schedule(static)
   for (int64_t t = 0; t < rows.tokens; ++t) {
     for (int head = 0; head < rows.heads; ++head) {
       const float* row = rows.row(t, head);
       int good = 1;
       for (int64_t c = 0; c < rows.dim; ++c) good &= static_cast<int>(std::fabs(row[c]) < limit);
-      finite = finite && good != 0;
+      if (good == 0) finite.store(false, std::memory_order_relaxed);
     }
   }
   return finite;
