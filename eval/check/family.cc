@@ -82,7 +82,8 @@ void set_fills(Case& one, const std::string& text) {
   if (b < text.size()) one.q = gen::parse_fill(text.substr(b + 1));
 }
 
-constexpr int64_t kSmokeProducts = 30'000'000;  // of a case of the smoke set
+constexpr int64_t kSmokeProducts =
+    100'000'000;  // of a case of the smoke set, where a family has any
 
 using Chosen = std::map<std::string, std::string>;
 
@@ -164,6 +165,9 @@ void enumerate(const Json& json, Family& family) {
       break;
     }
   }
+  if (smoke == 0 || !family.smoke.empty()) return;
+  const auto least = std::ranges::min_element(family.cases, {}, products);
+  family.smoke.push_back(static_cast<size_t>(least - family.cases.begin()));
 }
 
 }  // namespace

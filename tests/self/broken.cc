@@ -326,7 +326,7 @@ std::vector<Broken> broken_subjects() {
       attention(wrapped<Attention<kProductRounded>>("ProductRounded")),
       attention(wrapped<Attention<kLostLastToken>>("LostLastToken")),
       attention(wrapped<Attention<kWrongHeadMap>>("WrongHeadMap")),
-      attention(wrapped<Attention<kNoRescale>>("NoRescale")),
+      make(Level::kE2, "fp/segments", wrapped<Attention<kNoRescale>>("NoRescale")),
       attention(wrapped<Attention<kLastRowUnwritten>>("LastRowUnwritten")),
   };
 }
