@@ -82,8 +82,8 @@ void set_fills(Case& one, const std::string& text) {
   if (b < text.size()) one.q = gen::parse_fill(text.substr(b + 1));
 }
 
-constexpr int64_t kSmokeProducts =
-    100'000'000;  // of a case of the smoke set, where a family has any
+// Of a case of the smoke set, where a family has any that short.
+constexpr int64_t kSmokeProducts = 100'000'000;
 
 using Chosen = std::map<std::string, std::string>;
 
