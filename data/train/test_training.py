@@ -11,7 +11,7 @@ import batches
 import step
 import tokenizer
 import words
-from model import Config, Llama, rotary_tables
+from model import Config, Llama, dropped, rotary_tables
 from muon import Muon, orthogonal
 from needle import NeedleMaker
 from problems import ProblemMaker
@@ -27,6 +27,26 @@ class DocumentsOfText(batches.Documents):
         task = words.read_json(f"{words.TASKS}/arith.json")
         self.needles = NeedleMaker(vocabulary, self.tokenizer, FixedSentences(self.tokenizer))
         self.problems = ProblemMaker(task, vocabulary, held_out=False)
+
+
+class DropoutTest(unittest.TestCase):
+    def test_rows_of_documents_stay_and_prose_keeps_its_mean(self):
+        torch.manual_seed(1)
+        rates = torch.cat([torch.full((400, 1), 0.1), torch.zeros(400, 1)])
+        x = dropped(torch.ones(800, 256), rates)
+        self.assertTrue(torch.equal(x[400:], torch.ones(400, 256)))
+        self.assertEqual(sorted(set(x[:400].flatten().tolist())), [0.0, float(torch.ones(1) / (1 - rates[0]))])
+        self.assertAlmostEqual((x[:400] == 0).float().mean().item(), 0.1, delta=0.005)
+
+    def test_only_the_groups_named_change(self):
+        torch.manual_seed(2)
+        config = Config(vocab=64, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, inner=48)
+        model, tables = Llama(config), rotary_tables(config, 8, "cpu")
+        rows = [torch.randint(1, 64, (2, 9), dtype=torch.int16) for _ in range(2)]
+        plain = step.losses(model, rows, tables, (1.0, 1.0, 1.0, 1.0))[1]
+        part = step.losses(model, rows, tables, (1.0, 1.0, 1.0, 1.0), [0.5, 0.0])[1]
+        self.assertNotEqual(plain[0].item(), part[0].item())
+        self.assertEqual(plain[1].item(), part[1].item())
 
 
 class BatchesTest(unittest.TestCase):
