@@ -34,6 +34,7 @@ po::options_description describe() {
   add("mode", text(),
       "streamed or all: which tokens are exact; default: the file's, else streamed");
   add_artifacts_option(options);
+  add_artifact_option(options);
   add("help", po::bool_switch(), "this text");
   return options;
 }
@@ -50,13 +51,13 @@ Descriptor scheme_of(const Options& options, const TensorFile& file, ArtifactSto
       throw usage_error(
           fmt::format("--scheme is required: {} has no metadata 'scheme'", file.source()));
     try {
-      return store.parse(own);
+      return scheme_with_artifact(own, options, store);
     } catch (const Error& error) {
       throw environment_error(
           fmt::format("{}: metadata 'scheme': {}", file.source(), error.what()));
     }
   }
-  const Descriptor scheme = store.parse(options.required("scheme"));
+  const Descriptor scheme = scheme_with_artifact(options.required("scheme"), options, store);
   if (!own.empty() && own != scheme.versioned())
     throw usage_error(
         fmt::format("--scheme {}: {} was written with {}", scheme.versioned(), file.source(), own));

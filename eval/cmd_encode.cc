@@ -40,6 +40,7 @@ po::options_description describe() {
   add("in", text(), "safetensors file with k and v");
   add("out", text(), "safetensors file to write");
   add_cache_options(options);
+  add_artifact_option(options);
   add("help", po::bool_switch(), "this text");
   return options;
 }
@@ -63,7 +64,7 @@ int cmd_encode(const std::vector<std::string>& words) {
   const std::string mode = options.has("mode") ? options.choice("mode", kWindowModes) : "streamed";
   const std::string nonfinite = options.choice("nonfinite", kNonFiniteChoices);
   ArtifactStore store = artifact_store(options);
-  const Descriptor scheme = store.parse(options.required("scheme"));
+  const Descriptor scheme = scheme_with_artifact(options.required("scheme"), options, store);
   const TensorFile file(in);
   check_not_the_same(in, out);
   const CacheMaker make = cache_maker(store, scheme, mode, nonfinite);

@@ -15,6 +15,32 @@ void add_artifacts_option(po::options_description& options) {
                         "folder that is searched for a descriptor's #hash");
 }
 
+void add_artifact_option(po::options_description& options) {
+  options.add_options()("artifact", po::value<std::string>()->value_name("X"),
+                        "calibrated file of the scheme, which need not name it then");
+}
+
+Descriptor scheme_with_artifact(const std::string& text, const Options& options,
+                                ArtifactStore& store) {
+  if (!options.has("artifact")) return store.parse(text);
+  const std::string path = options.required("artifact");
+  const std::string own = "#" + store.add(path).substr(0, kArtifactDigits);
+  const Descriptor given = Descriptor::parse(text);
+  for (const KeySpec& key : given.schema().keys) {
+    if (key.kind != KeyKind::kArtifact) continue;
+    if (given.get_word(key.name).empty())
+      return store.parse(fmt::format(
+          "{}{}{}={}", text, text.find(':') == std::string::npos ? ":" : ",", key.name, own));
+    const Descriptor resolved = store.resolve(given);
+    if (resolved.get_word(key.name) != own)
+      throw usage_error(fmt::format("--artifact {}: is {}, but the scheme names {}", path, own,
+                                    resolved.get_word(key.name)));
+    return resolved;
+  }
+  throw usage_error(
+      fmt::format("--artifact {}: scheme '{}' is not calibrated", path, given.name()));
+}
+
 void add_cache_options(po::options_description& options) {
   const auto text = [] { return po::value<std::string>()->value_name("X"); };
   auto add = options.add_options();

@@ -16,6 +16,14 @@ inline constexpr std::array<std::string_view, 2> kNonFiniteChoices{"refuse", "pr
 
 void add_artifacts_option(boost::program_options::options_description& options);
 
+// --artifact FILE, of a verb with one scheme.
+void add_artifact_option(boost::program_options::options_description& options);
+
+// The scheme of a text with the file of --artifact, if given, as what it is calibrated with. Throws
+// a usage Error where the scheme takes none or names another.
+Descriptor scheme_with_artifact(const std::string& text, const Options& options,
+                                ArtifactStore& store);
+
 // Adds --mode (streamed, all), --nonfinite and --artifacts.
 void add_cache_options(boost::program_options::options_description& options);
 

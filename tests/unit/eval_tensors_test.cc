@@ -276,6 +276,42 @@ TEST(Encode, RefusesWhatItCannotTake) {
       run_on(dir, {good, bad}, {"encode", "--scheme", "int4", "--nonfinite", "propagate"}).code, 0);
 }
 
+// --artifact stands for what the scheme does not name; what it names must be it.
+TEST(Encode, TakesTheArtifactFromAnOption) {
+  test::TempDir dir;
+  write_input(dir / "in", {""});
+  const auto calibrated = [&](const std::string& name, float scale) {
+    TensorMap scales;
+    for (const char* side : {"k", "v"})
+      scales[std::string("layers.0.") + side + ".scale"] = tensor<float>("F32", {1}, {scale});
+    eval::write_tensor_file(dir / name, scales, {});
+  };
+  calibrated("one", 0.5f);
+  calibrated("other", 0.25f);
+  const auto encode = [&](const std::string& scheme, const std::string& artifact) {
+    std::vector<std::string> words{"encode",    "--in",     dir / "in", "--out",
+                                   dir / "out", "--scheme", scheme};
+    if (!artifact.empty()) words.insert(words.end(), {"--artifact", dir / artifact});
+    return kvx_run(words);
+  };
+  const Outcome named = encode("fp8:e4m3,scale=tensor,cal=" + dir / "one", "");
+  ASSERT_EQ(named.code, 0) << named.err;
+  const std::string expected = test::read_file(dir / "out");
+  const Outcome given = encode("fp8:e4m3,scale=tensor", "one");
+  ASSERT_EQ(given.code, 0) << given.err;
+  EXPECT_EQ(test::read_file(dir / "out"), expected);
+  EXPECT_EQ(
+      kvx_run({"decode", "--in", dir / "out", "--out", dir / "kv", "--artifact", dir / "one"}).code,
+      0);
+  expect_error(
+      kvx_run({"decode", "--in", dir / "out", "--out", dir / "kv", "--artifact", dir / "other"}), 3,
+      {"artifact", "not found"});
+  expect_error(encode("fp8:e4m3,scale=tensor,cal=" + dir / "one", "other"), 2,
+               {dir / "other", "the scheme names #"});
+  expect_error(encode("int4", "one"), 2, {dir / "one", "'int' is not calibrated"});
+  expect_error(encode("fp8:e4m3,scale=tensor", "absent"), 3, {dir / "absent"});
+}
+
 TEST(Encode, LeavesTheOldFileWhereTheNewOneCannotBeSaved) {
   test::TempDir dir;
   write_input(dir / "in", {""});
