@@ -11,38 +11,9 @@
 namespace kvx::num::fixed::plain {
 namespace {
 
-constexpr int kNothing = -(1 << 30);  // M before the first tile: below every m by more than 100
-
 std::span<const float> part(const float* x, int first, int count) {
   return {x + first, static_cast<size_t>(count)};
 }
-
-// What tiles, segments and spans are folded into: M, L, Z per V group, O per channel.
-struct Partial {
-  int m = kNothing;
-  float l = 0;
-  std::vector<float> z, o;
-
-  Partial(int groups, int dim) : z(static_cast<size_t>(groups)), o(static_cast<size_t>(dim)) {}
-
-  void raise(int to) {
-    if (to <= m) return;
-    const float a = power(m - to);
-    l = l * a;
-    for (float& x : z) x = x * a;
-    for (float& x : o) x = x * a;
-    m = to;
-  }
-
-  // Step 11.
-  void fold(const Partial& x) {
-    raise(x.m);
-    const float b = power(x.m - m);
-    l = std::fma(x.l, b, l);
-    for (size_t g = 0; g < z.size(); ++g) z[g] = std::fma(x.z[g], b, z[g]);
-    for (size_t j = 0; j < o.size(); ++j) o[j] = std::fma(x.o[j], b, o[j]);
-  }
-};
 
 class Attention {
  public:
@@ -73,11 +44,7 @@ class Attention {
       }
       all.fold(span);
     }
-    for (int j = 0; j < head_.dim; ++j) {
-      const auto at = static_cast<size_t>(j);
-      const float z = all.z[static_cast<size_t>(j / (head_.dim / groups_))];
-      query_.out[j] = all.m == kNothing ? 0.0f : (all.o[at] + z) / all.l + 0.0f;
-    }
+    all.out({query_.out, static_cast<size_t>(head_.dim)});
   }
 
  private:

@@ -93,4 +93,38 @@ ValueDigits value_digits(std::span<const float, kTile> p, std::span<const float,
   return v;
 }
 
+Partial::Partial(int groups, int dim)
+    : z(static_cast<size_t>(groups)), o(static_cast<size_t>(dim)) {}
+
+void Partial::clear() {
+  m = kNothing;
+  l = 0;
+  std::fill(z.begin(), z.end(), 0.0f);
+  std::fill(o.begin(), o.end(), 0.0f);
+}
+
+void Partial::raise(int to) {
+  if (to <= m) return;
+  const float a = power(m - to);
+  l = l * a;
+  for (float& x : z) x = x * a;
+  for (float& x : o) x = x * a;
+  m = to;
+}
+
+void Partial::fold(const Partial& x) {
+  if (x.m == kNothing) return;
+  raise(x.m);
+  const float b = power(x.m - m);
+  l = std::fma(x.l, b, l);
+  for (size_t g = 0; g < z.size(); ++g) z[g] = std::fma(x.z[g], b, z[g]);
+  for (size_t j = 0; j < o.size(); ++j) o[j] = std::fma(x.o[j], b, o[j]);
+}
+
+void Partial::out(std::span<float> row) const {
+  const size_t group = row.size() / z.size();
+  for (size_t j = 0; j < row.size(); ++j)
+    row[j] = m == kNothing ? 0.0f : (o[j] + z[j / group]) / l + 0.0f;
+}
+
 }  // namespace kvx::num::fixed

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "sim/num/fixed.h"
 
@@ -51,5 +52,21 @@ struct ValueDigits {
 // p as of step 5; scale and zero: [kTile], 0 for rows whose V is not read sealed.
 ValueDigits value_digits(std::span<const float, kTile> p, std::span<const float, kTile> scale,
                          std::span<const float, kTile> zero);
+
+// Steps 10 and 11: what tiles, segments and spans are folded into. M, L, Z of each V group, O of
+// each channel.
+struct Partial {
+  static constexpr int kNothing = -(1 << 30);  // M before the first tile
+
+  int m = kNothing;
+  float l = 0;
+  std::vector<float> z, o;
+
+  Partial(int groups, int dim);
+  void clear();
+  void raise(int to);                    // if to > M: multiplies by pw(M - to), M = to
+  void fold(const Partial& x);           // step 11
+  void out(std::span<float> row) const;  // step 12
+};
 
 }  // namespace kvx::num::fixed
