@@ -112,17 +112,17 @@ class QueryState {
   // Steps 1 to 3, without the clamp. Runs of rows that are read alike and share a K group.
   void scores(int64_t first, const TileReads& k) {
     std::fill_n(x_, kTile, -std::numeric_limits<float>::infinity());
-    const auto group_of = [&](size_t i) {
-      return head_.k.along == Along::kTokens ? token_group(head_.k, first + static_cast<int64_t>(i))
-                                             : 0;
-    };
     for (size_t i = 0; i < kTile;) {
       size_t end = i + 1;
+      const int64_t row = first + static_cast<int64_t>(i) - head_.k.first;
       if (k.sealed[i]) {
-        while (end < kTile && k.sealed[end] && group_of(end) == group_of(i)) ++end;
-        const int64_t row = first + static_cast<int64_t>(i) - head_.k.first;
-        if (head_.k.along == Along::kTokens)
-          scores_per_channel(row, group_of(i), static_cast<int>(end - i), x_ + i);
+        const bool along_tokens = head_.k.along == Along::kTokens;
+        const int64_t group = along_tokens ? row / head_.k.group : 0;
+        const int64_t left = along_tokens ? (group + 1) * head_.k.group - row : kTile;
+        const size_t stop = std::min<size_t>(kTile, i + static_cast<size_t>(left));
+        while (end < stop && k.sealed[end]) ++end;
+        if (along_tokens)
+          scores_per_channel(row, group, static_cast<int>(end - i), x_ + i);
         else
           scores_per_token(row, static_cast<int>(end - i), x_ + i);
       } else if (k.exact[i]) {
@@ -171,13 +171,16 @@ class QueryState {
   // Steps 6 and 7, and step 10 for Z.
   void value_weights(int64_t first) {
     for (int g = 0; g < groups_; ++g) {
-      alignas(64) float scale[kTile], zero[kTile];
+      alignas(64) float scales[kTile], zeros[kTile];
       const int64_t at = (first - head_.v.first) * groups_ + g;
-      for (int i = 0; i < kTile; ++i) {
+      const bool as_stored = groups_ == 1 && v_.all_sealed;
+      for (int i = 0; !as_stored && i < kTile; ++i) {
         const bool sealed = v_.sealed[static_cast<size_t>(i)];
-        scale[i] = sealed ? head_.v.scale[at + static_cast<int64_t>(i) * groups_] : 0.0f;
-        zero[i] = sealed ? head_.v.zero[at + static_cast<int64_t>(i) * groups_] : 0.0f;
+        scales[i] = sealed ? head_.v.scale[at + static_cast<int64_t>(i) * groups_] : 0.0f;
+        zeros[i] = sealed ? head_.v.zero[at + static_cast<int64_t>(i) * groups_] : 0.0f;
       }
+      const float* scale = as_stored ? head_.v.scale + at : scales;
+      const float* zero = as_stored ? head_.v.zero + at : zeros;
       eu_[static_cast<size_t>(g)] =
           kernel_.value_digits(p_, scale, value_digits_.data() + g * kTile);
       const ZeroPart part = kernel_.zero_part(p_, zero);

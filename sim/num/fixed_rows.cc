@@ -41,6 +41,7 @@ bool same_rows(std::span<const RowRead> a, std::span<const RowRead> b) {
 
 TileReads tile_reads(std::span<const RowRead> rows, int64_t first, int dim) {
   TileReads reads;
+  int64_t sealed = 0;
   for (const RowRead& range : rows) {
     const int64_t begin = std::max(first, range.first);
     const int64_t end = std::min(first + kTile, range.first + range.count);
@@ -50,8 +51,11 @@ TileReads tile_reads(std::span<const RowRead> rows, int64_t first, int dim) {
       reads.sealed[i] = range.exact == nullptr;
       if (range.exact) reads.exact[i] = range.exact + (t - range.first) * dim;
     }
-    if (begin < end) (range.exact ? reads.any_exact : reads.any_sealed) = true;
+    if (begin >= end) continue;
+    (range.exact ? reads.any_exact : reads.any_sealed) = true;
+    if (!range.exact) sealed += end - begin;
   }
+  reads.all_sealed = sealed == kTile;
   reads.any = reads.any_sealed || reads.any_exact;
   return reads;
 }

@@ -14,7 +14,7 @@ struct TileReads {
   std::array<bool, kTile> visible{};
   std::array<bool, kTile> sealed{};         // visible and read sealed
   std::array<const float*, kTile> exact{};  // visible and read exactly, else nullptr
-  bool any = false, any_sealed = false, any_exact = false;
+  bool any = false, any_sealed = false, any_exact = false, all_sealed = false;
 };
 TileReads tile_reads(std::span<const RowRead> rows, int64_t first, int dim);
 

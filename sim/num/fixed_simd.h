@@ -40,8 +40,9 @@ inline void store_low_halves(uint16_t* p, U32 a) {
 }
 // Bytes j of a and b as the 16-bit halves of lane j; 16 bytes each.
 inline void store_byte_pairs(uint32_t* p, __m128i a, __m128i b) {
-  const __m512i low = _mm512_cvtepu8_epi32(a);
-  _mm512_storeu_si512(p, _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu8_epi32(b), 16)));
+  const __m256i low = _mm256_castsi128_si256(_mm_unpacklo_epi8(a, b));
+  _mm512_storeu_si512(
+      p, _mm512_cvtepu8_epi16(_mm256_inserti128_si256(low, _mm_unpackhi_epi8(a, b), 1)));
 }
 
 #else
