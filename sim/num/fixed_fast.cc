@@ -12,12 +12,13 @@
 #include "sim/num/isa.h"
 
 namespace kvx::num::fixed {
-namespace {
 
 const Kernels& kernels() {
   static const bool vnni = __builtin_cpu_supports("avx512vnni");
   return vnni && active_isa() == Isa::kAvx512 ? avx512::kFixedKernels : avx2::kFixedKernels;
 }
+
+namespace {
 
 // Kernels take 32 channels at a time; other shapes are left to the plain loops.
 bool vectorised(const Head& head) {

@@ -38,6 +38,9 @@ struct Kernels {
 
 inline constexpr int kPairChannels = 32;
 
+// The table of active_isa(); that of AVX2 on a machine without AVX512-VNNI.
+const Kernels& kernels();
+
 }  // namespace kvx::num::fixed
 
 namespace kvx::num::avx2 {

@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
                                    "/T" + std::to_string(rows) + "/G" + std::to_string(heads) +
                                    "/" + version.name;
           benchmark::RegisterBenchmark(name.c_str(), attend, version, along, rows, heads)
+              ->UseRealTime()
               ->Unit(benchmark::kMillisecond);
         }
       }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "sim/gen/random.h"
@@ -39,6 +40,14 @@ struct FixedShape {
   int64_t sink;  // rows before the first sealed one
   FixedRange range;
 };
+
+// Numbers around the patterns at which digits would leave their range; a few binades, or far down.
+inline float fixed_edge(FixedDraw& draw) {
+  const uint32_t edges[] = {0,        0x7dffff, 0x7e0000, 0x7e0001, 0x7fff7e, 0x7fff7f,
+                            0x7fff80, 0x7fff81, 0x7fffbf, 0x7fffc0, 0x7fffff};
+  const auto exponent = static_cast<uint32_t>(127 + draw.below(3));
+  return std::bit_cast<float>(exponent << 23 | edges[draw.below(11)]);
+}
 
 // A binary16 number.
 inline float fixed_f16(float x) {

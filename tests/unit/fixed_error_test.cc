@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -127,26 +126,19 @@ TEST(FixedError, StaysBelowTheBound) {
   }
 }
 
-// Numbers around the patterns at which digits would leave their range.
-float near_the_edge(FixedDraw& draw) {
-  const uint32_t edges[] = {0, 0x7dffff, 0x7e0000, 0x7e0001, 0x7fff7f, 0x7fff80, 0x7fffff};
-  const auto exponent = static_cast<uint32_t>(127 + draw.below(3));
-  return std::bit_cast<float>(exponent << 23 | edges[draw.below(7)]);
-}
-
 TEST(FixedError, DigitsStayInRange) {
   test::check_property([] {
     FixedDraw draw(*rc::gen::arbitrary<uint32_t>());
     std::vector<float> q(128);
-    for (float& x : q) x = near_the_edge(draw) * (draw.one_in(2) ? 1.0f : -1.0f);
+    for (float& x : q) x = test::fixed_edge(draw) * (draw.one_in(2) ? 1.0f : -1.0f);
     for (const int32_t y : query_digits(q, nullptr).y) RC_ASSERT(std::abs(y) <= 32512);
 
     std::array<float, kTile> x{}, scale{}, zero{};
     std::array<bool, kTile> visible{};
     for (size_t i = 0; i < kTile; ++i) {
       x[i] = draw.one_in(3) ? 0.5f : static_cast<float>(draw.below(3)) * 0.4999f;
-      scale[i] = near_the_edge(draw);
-      zero[i] = near_the_edge(draw) * (draw.one_in(9) ? -1.0f : 1.0f);
+      scale[i] = test::fixed_edge(draw);
+      zero[i] = test::fixed_edge(draw) * (draw.one_in(9) ? -1.0f : 1.0f);
       visible[i] = true;
     }
     const Weights w = weights(x, visible);
