@@ -21,13 +21,14 @@ using test::FixedDraw;
 
 const bool kSeeded = test::fix_properties("seed=20240131 max_success=1000");
 
-// Numbers of one magnitude, from huge to below every floor.
+// Numbers up to one that stands at an edge, which may be huge or below every floor.
 std::vector<float> edge_numbers(FixedDraw& draw, size_t n, bool of_both_signs) {
-  const float unit = draw.of({1.0f, 0x1p-20f, 0x1p-55f, 0x1p-66f, 0x1p+12f});
+  const float top =
+      test::fixed_edge(draw) * draw.of({1.0f, 0x1p-20f, 0x1p-55f, 0x1p-66f, 0x1p-75f, 0x1p+12f});
   std::vector<float> x(n);
   for (float& v : x) {
-    v = test::fixed_edge(draw) * unit;
-    if (draw.one_in(3)) v = draw.one_in(2) ? 0.0f : std::fabs(draw.normal()) * unit;
+    v = top * draw.of({1.0f, 0.5f, 0.25f});
+    if (draw.one_in(3)) v = top * static_cast<float>(draw.below(1000)) / 1000;
     if (of_both_signs && draw.one_in(2)) v = -v;
   }
   return x;
@@ -85,8 +86,8 @@ TEST_P(FixedKernelTest, DigitsAndZerosOfValues) {
     std::vector<float> p(kTile), scale = edge_numbers(draw, kTile, false);
     const std::vector<float> zero = edge_numbers(draw, kTile, true);
     const int low = draw.of({20, 0, -79});
-    for (float& x : p)
-      x = draw.one_in(5) ? 0.0f : std::ldexp(draw.of({1.0f, 1.25f, 1.375f}), draw.of({low, 20}));
+    const float mantissa = draw.of({1.0f, 1.25f, 1.375f});
+    for (float& x : p) x = draw.one_in(5) ? 0.0f : std::ldexp(mantissa, draw.of({low, 20}));
     const ValueDigits expected = value_digits(tile(p), tile(scale), tile(zero));
     std::vector<int16_t> digits(kTile);
     RC_ASSERT(kernels().value_digits(p.data(), scale.data(), digits.data()) == expected.eu);
