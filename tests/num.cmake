@@ -8,6 +8,7 @@ kvx_test(fixed_values_test LABEL quick DEPS kvx_num SOURCES unit/fixed_values_te
 kvx_test(fixed_test LABEL quick DEPS kvx_num kvx_gen rapidcheck SOURCES unit/fixed_test.cc)
 kvx_test(fixed_error_test LABEL quick DEPS kvx_num kvx_gen rapidcheck SOURCES unit/fixed_error_test.cc)
 kvx_test(fixed_kernel_test LABEL quick DEPS kvx_num kvx_gen rapidcheck SOURCES unit/fixed_kernel_test.cc)
+kvx_test(fixed_orders_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/fixed_orders_test.cc)
 kvx_test(num_accuracy_test LABEL quick DEPS kvx_num kvx_gen SOURCES unit/num_accuracy_test.cc)
 target_compile_definitions(num_accuracy_test PRIVATE KVX_STRIDE=4099)
 kvx_test(num_accuracy_dense_test LABEL slow DEPS kvx_num kvx_gen SOURCES unit/num_accuracy_test.cc)

@@ -28,11 +28,6 @@ bool vectorised(const Head& head) {
   return head.dim % kPairChannels == 0 && whole(head.k) && whole(head.v);
 }
 
-// The sum of every tile's codes of 32 channels, times 2^15: what value_sums leaves out.
-struct CodeSums {
-  alignas(64) int32_t sums[kPairChannels];
-};
-
 class QueryState {
  public:
   QueryState(const Head& head, const Query& query, const Kernels& kernel)
@@ -76,16 +71,16 @@ class QueryState {
     return v_.any_sealed;
   }
 
-  // Step 8 and its part of step 10; then step 9's, which comes last for a channel.
-  void add_products(int channel, const uint32_t* pairs, const CodeSums& codes) {
+  // Step 8 and its part of step 10 for 32 channels, whose codes of the tile sum up to `codes`;
+  // after the last channels step 9's part of step 10.
+  void add_products(int channel, const uint32_t* pairs, const int32_t* codes) {
     const int g = channel / head_.v.group;
     alignas(64) int32_t sums[kPairChannels];
     kernel_.value_sums(pairs, value_digits_.data() + g * kTile, sums);
     const float unit = power(down_ + eu_[static_cast<size_t>(g)] - 15);
     float* o = segment_.o.data() + channel;
     for (int j = 0; j < kPairChannels; ++j) {
-      const uint32_t sum =
-          static_cast<uint32_t>(sums[j]) + (static_cast<uint32_t>(codes.sums[j]) << 15);
+      const uint32_t sum = static_cast<uint32_t>(sums[j]) + (static_cast<uint32_t>(codes[j]) << 15);
       o[j] = std::fma(static_cast<float>(static_cast<int32_t>(sum)), unit, o[j]);
     }
     if (v_.any_exact && channel + kPairChannels == head_.dim) add_exact();
@@ -258,9 +253,9 @@ void attend(const Head& head, std::span<const Query> queries) {
       rows[i] = read ? head.v.codes + row * head.dim : absent.data();
     }
     for (int c = 0; !readers.empty() && c < head.dim; c += kPairChannels) {
-      CodeSums sums;
+      alignas(64) int32_t sums[kPairChannels];
       kernel.pair_rows(rows, c, pairs);
-      kernel.value_sums(pairs, ones.data(), sums.sums);
+      kernel.value_sums(pairs, ones.data(), sums);
       for (QueryState* state : readers) state->add_products(c, pairs, sums);
     }
     for (QueryState& state : states) state.end_tile(tile);
