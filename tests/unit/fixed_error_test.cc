@@ -85,8 +85,8 @@ Exact exact_attention(const FixedCase& c, int64_t rows) {
     zeros += 0x1p-14 * std::max(zero, 0x1p-64) * m;
     small += 0x1p-15 * m;
   }
-  const auto folds = static_cast<double>(2 * (kSegmentTiles + kSpanSegments) +
-                                         2 * (rows / (kTile * kSegmentTiles * kSpanSegments) + 4));
+  const int64_t spans = rows / (kTile * kSegmentTiles * kSpanSegments) + 1;
+  const auto folds = static_cast<double>(2 * (kSegmentTiles + kSpanSegments + spans + 4));
   for (size_t j = 0; j < dim; ++j) {
     exact.out[j] /= total;
     const double out = std::fabs(exact.out[j]);
