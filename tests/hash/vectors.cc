@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/gen/fill.h"
@@ -10,6 +11,7 @@
 #include "sim/num/attention.h"
 #include "sim/num/attention_tile.h"
 #include "sim/num/elementary.h"
+#include "sim/num/fixed.h"
 #include "sim/num/formats.h"
 #include "sim/num/gemm.h"
 #include "sim/num/isa.h"
@@ -20,6 +22,7 @@
 #include "tests/hash/caches.h"
 #include "tests/hash/engine.h"
 #include "tests/hash/report.h"
+#include "tests/support/fixed_case.h"
 
 namespace kvx::hash {
 namespace {
@@ -233,6 +236,23 @@ void attention(Report& report) {
   report.line("attention.tile", tile);
 }
 
+// Arithmetic fixed over the data of fixed.md, section 4.
+void fixed_attention(Report& report) {
+  Hash plain, fast;
+  for (const auto& [dim, bits] : {std::pair(64, 2), {128, 2}, {128, 4}, {128, 8}}) {
+    const test::FixedCase data = test::fixed_page_case(dim, bits, 9000);
+    for (const int64_t first : {0, 300}) {
+      for (const int64_t end : {301, 1024, 9000}) {
+        const std::vector<num::fixed::RowRead> rows{{first, end - first, nullptr}};
+        plain.add(In(test::fixed_attend(num::fixed::plain::attend, data, rows, rows)));
+        fast.add(In(test::fixed_attend(num::fixed::attend, data, rows, rows)));
+      }
+    }
+  }
+  report.line("fixed", plain);
+  report.line("fixed.simd", fast);
+}
+
 // What is compiled once per instruction set, for the active one.
 void vectorised(Report& report) {
   namespace n = num;
@@ -256,6 +276,7 @@ void vectorised(Report& report) {
   wide(report);
   products(report);
   attention(report);
+  fixed_attention(report);
 }
 
 void inputs(Report& report) {
