@@ -58,7 +58,7 @@ class Documents:
         if kind < 0.40:
             entries = self.arithmetic(rng, min(tokens, 1200) - 1)
         else:
-            make = self.needles.passkey if kind < 0.43 else self.needles.training
+            make = self.needles.passkey if kind < 0.45 else self.needles.training
             document = make(rng, tokens - 1)
             entries = np.array(document.ids, dtype=np.int16)
             for begin, end in document.spans:

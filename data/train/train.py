@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--groups",
-        default="prose:32:2048,documents:16:1024,documents:12:4096",
+        default="prose:28:2048,documents:8:1024,documents:16:4096",
         help="rows of a batch, KIND:ROWS:LENGTH",
     )
     parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
