@@ -43,7 +43,7 @@ TEST_F(CalibrateCuda, FilesAreEqual) {
     test::write_tiny_model(temp_ / "model", spec);
     for (const char* scheme : {"kvquant:nuq3,o0.05,qnorm", "kvquant:nuq4,profile=paper",
                                "kvquant:nuq2,vaxis=channel,rope=post", "kvquant:int4,o0.1",
-                               "fp8:e4m3,scale=head", "fp8:e5m2"}) {
+                               "fp8:e4m3,scale=head", "fp8:e5m2,scale=tensor"}) {
       const std::string cpu = calibrated(scheme, kCpu);
       EXPECT_GT(cpu.size(), 100u);
       EXPECT_EQ(calibrated(scheme, kCuda), cpu) << architecture << ", " << scheme;
