@@ -1,16 +1,16 @@
 #include "gpu/gradient/workspace.h"
 
 #include <algorithm>
-#include <initializer_list>
 
 #include "gpu/cache/attend.h"
-#include "gpu/engine/workspace.h"
 #include "gpu/gradient/attention_backward.h"
 
 namespace kvx::gpu {
 namespace {
 
 using model::ModelConfig;
+
+constexpr int64_t kLogitFloats = int64_t{1} << 26;  // at a time: 256 MiB
 
 int64_t q_width(const ModelConfig& c) { return c.heads * c.head_dim; }
 int64_t kv_width(const ModelConfig& c) { return c.kv_heads * c.head_dim; }
@@ -28,23 +28,15 @@ struct Carver {
   }
 };
 
-// Of all products of a pass, either way, and of attention. A window of so few queries that
-// attention's form `split` is chosen fits into one segment.
+// Of all products of a pass, either way (smaller ones take no more), and of attention. A window of
+// so few queries that attention's form `split` is chosen fits into one segment.
 int64_t scratch_floats(const ModelConfig& c, int64_t rows, int64_t logit_rows) {
-  const int64_t q = q_width(c), kv = kv_width(c);
-  struct Shape {
-    int64_t outputs, inputs;
-  };
+  const int64_t q = q_width(c);
   int64_t most = 0;
-  for (const auto& [n, k] : std::initializer_list<Shape>{{q + 2 * kv, c.hidden},
-                                                         {c.hidden, q},
-                                                         {2 * c.ffn, c.hidden},
-                                                         {c.ffn, c.hidden},
-                                                         {q, c.hidden},
-                                                         {kv, c.hidden},
-                                                         {c.hidden, kv},
-                                                         {c.hidden, c.ffn}})
-    most = std::max(most, matmul_scratch_floats(rows, n, k));
+  for (const int64_t outputs : {q + 2 * kv_width(c), 2 * c.ffn})
+    most = std::max(most, matmul_scratch_floats(rows, outputs, c.hidden));
+  for (const int64_t inputs : {q, c.ffn})
+    most = std::max(most, matmul_scratch_floats(rows, c.hidden, inputs));
   most = std::max({most, matmul_scratch_floats(logit_rows, c.vocab, c.hidden),
                    matmul_scratch_floats(logit_rows, c.hidden, c.vocab)});
   const int32_t few = static_cast<int32_t>(std::min<int64_t>(rows, kSegment));
@@ -63,8 +55,8 @@ GradientWorkspace::GradientWorkspace(const DeviceModel& model, int64_t tokens_in
     : tokens(tokens_in) {
   const ModelConfig& c = model.config();
   const int64_t q = q_width(c), kv = kv_width(c), t = tokens;
-  logit_rows = LogitSlots::rows_at_once(c, t, 1);
   logit_stride = (c.vocab + 3) / 4 * 4;
+  logit_rows = std::clamp<int64_t>(kLogitFloats / logit_stride, 1, t);
   band = attention_backward_band(t, c.heads);
   Carver memory{base};
   inputs = memory.take((c.layers + 1) * t * c.hidden);
