@@ -12,10 +12,10 @@
 
 namespace kvx::model {
 
-// On the CPU: the engine's forward pass and the backward pass of loss_gradient.md: the bits are the
-// same on every machine and at any thread count. Of a window it keeps
-// tokens x layers x (hidden + 2 heads d + 3 kv heads d) floats and computes what lies between anew;
-// of the model a transposed copy of each matrix.
+// The engine's forward pass and the backward pass of loss_gradient.md; the same bits on every
+// machine and at any thread count. Of a window it keeps tokens x layers x (hidden + 2 heads d + 3
+// kv heads d) floats and computes what lies between anew; of the model a transposed copy of each
+// matrix.
 class CpuLossGradient final : public LossGradient {
  public:
   // exact: caches that hand K and V on as computed (fp:f32). threads: 0 = as OpenMP says.
