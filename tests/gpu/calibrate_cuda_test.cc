@@ -1,8 +1,10 @@
-// `kvx calibrate` writes the same file on either backend. Skipped where there is no device.
+// `kvx calibrate`, and `kvx reproduce` before it measures, write the same files on either backend.
+// Skipped where there is no device.
 #include <gtest/gtest.h>
 
 #include "eval/backend.h"
 #include "eval/calibrate_file.h"
+#include "eval/reproduce/calibrations.h"
 #include "gpu/registry.h"
 #include "ref/registry.h"
 #include "tests/support/eval_sweep.h"
@@ -49,6 +51,34 @@ TEST_F(CalibrateCuda, FilesAreEqual) {
       EXPECT_EQ(calibrated(scheme, kCuda), cpu) << architecture << ", " << scheme;
     }
   }
+}
+
+// Two schemes share their passes, a third needs its own; artifacts are named by their hashes.
+TEST_F(CalibrateCuda, ArtifactsOfARecipeAreEqual) {
+  test::write_tiny_model(temp_ / "model", test::TinyModelSpec());
+  reproduce::Recipe recipe;
+  reproduce::RecipeTable& table = recipe.tables.emplace_back();
+  for (const auto& [name, scheme] :
+       {std::pair("a", "kvquant:nuq3"), {"b", "kvquant:nuq2,o0.05"}, {"c", "kvquant:int4"}}) {
+    recipe.calibrations.push_back({name, scheme, 2, 100});
+    reproduce::RecipeRow& row = table.rows.emplace_back();
+    row.id = name;
+    row.scheme = std::string(scheme) + ",cb=@" + name;
+  }
+  namespace po = boost::program_options;
+  po::options_description known;
+  for (const char* name : {"model", "threads", "backend"})
+    known.add_options()(name, po::value<std::string>());
+  reproduce::add_calibration_options(known);
+  const auto made = [&](const std::string& backend) {
+    const Options options(known, {"--model", temp_ / "model", "--threads", "0", "--backend",
+                                  backend, "--calibration-data", temp_ / "text.txt"});
+    return reproduce::make_artifacts(recipe, options, temp_ / backend, [](const std::string&) {});
+  };
+  const auto cpu = made(kCpu);
+  EXPECT_EQ(cpu.size(), 3u);
+  EXPECT_EQ(made(kCuda), cpu);
+  EXPECT_EQ(made("cpu,cuda"), cpu);
 }
 
 }  // namespace
