@@ -11,6 +11,7 @@
 #include "ref/registry.h"
 #include "sim/api/error.h"
 #include "sim/model/engine.h"
+#include "sim/model/loss_gradient.h"
 
 namespace kvx::eval {
 namespace {
@@ -29,6 +30,10 @@ class CpuBackend final : public Backend {
     engine_ = std::make_unique<model::Engine>(model_, ref::factory(needs.scheme, needs.artifacts),
                                               needs.mode, threads_, needs.nonfinite);
     return *engine_;
+  }
+  std::unique_ptr<model::LossGradient> loss_gradient(int64_t) override {
+    return std::make_unique<model::CpuLossGradient>(
+        model_, ref::factory(Descriptor::parse(kBaseScheme)), threads_);
   }
 
  private:
@@ -52,6 +57,10 @@ class CudaBackend final : public Backend {
     if (const auto found = engines_.find(key); found != engines_.end()) return *found->second;
     if (engines_.size() >= kMostEngines) engines_.clear();
     return *engines_.emplace(key, make(needs)).first->second;
+  }
+  std::unique_ptr<model::LossGradient> loss_gradient(int64_t tokens) override {
+    engines_.clear();
+    return gpu::make_loss_gradient(model_, tokens);
   }
 
  private:

@@ -11,6 +11,7 @@
 
 #include "sim/api/descriptor.h"
 #include "sim/model/checkpoint.h"
+#include "sim/model/kv_gradient.h"
 #include "sim/model/transformer.h"
 
 namespace kvx::eval {
@@ -43,6 +44,9 @@ class Backend {
   // Throws what making it throws: a usage Error where the scheme has no kernels, an environment
   // Error where memory does not suffice.
   virtual model::Transformer& engine(const EngineNeeds& needs) = 0;
+  // Gradients of the loss of windows of up to `tokens` tokens; to be gone before the backend.
+  // Throws an environment Error where memory does not suffice.
+  virtual std::unique_ptr<model::LossGradient> loss_gradient(int64_t tokens) = 0;
 };
 
 // Opens a backend by name with the weights of a checkpoint; see open_backend.

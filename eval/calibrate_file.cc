@@ -3,9 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 
 #include "eval/artifacts.h"
+#include "eval/backend.h"
 #include "ref/registry.h"
 #include "sim/api/error.h"
 
@@ -51,6 +53,7 @@ po::options_description calibrate_options() {
   add_model_text_options(options);
   add("samples", text(), "windows from the start of the text (default: 16, or as many as it has)");
   add("length", text()->default_value("2048"), "tokens of a window, cut to the model's positions");
+  add("backend", text()->default_value("cpu"), "cpu or cuda: what runs the model; files are equal");
   add("out", text(), "safetensors file to write");
   add("help", po::bool_switch(), "this text");
   return options;
@@ -62,6 +65,7 @@ CalibrationInputs read_calibration(const Options& options) {
   ref::make_calibrator(in.scheme);
   in.key = artifact_key(in.scheme);
   in.length = options.integer("length", 1, int64_t{1} << 24);
+  in.backend = options.choice("backend", std::array<std::string_view, 2>{kCpu, kCuda});
   in.text = read_windows(options, in.length);
   in.metadata = in.text.identity;
   in.metadata.insert({{"format", "kvx-calibration/1"},

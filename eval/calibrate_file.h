@@ -14,9 +14,10 @@ namespace kvx::eval {
 boost::program_options::options_description calibrate_options();
 
 struct CalibrationInputs {
-  Descriptor scheme;   // without the artifact
-  std::string key;     // of the descriptor, for the artifact: "cb"
-  int64_t length = 0;  // tokens of a window
+  Descriptor scheme;    // without the artifact
+  std::string key;      // of the descriptor, for the artifact: "cb"
+  int64_t length = 0;   // tokens of a window
+  std::string backend;  // that runs the model
   ModelText text;
   Metadata metadata;  // of the file: scheme, length, and hashes of all that decides its tensors
 };

@@ -9,10 +9,9 @@
 #include <memory>
 #include <vector>
 
+#include "eval/backend.h"
 #include "eval/progress.h"
-#include "ref/registry.h"
 #include "sim/api/error.h"
-#include "sim/model/loss_gradient.h"
 
 namespace kvx::eval {
 namespace {
@@ -42,9 +41,8 @@ std::vector<std::span<const int32_t>> cut(std::span<const int32_t> tokens, int64
 using RunWindow =
     std::function<void(std::span<const int32_t> tokens, int64_t window, const Observe& observe)>;
 
-RunWindow with_gradients(const model::Model& model, int threads, bool pre_rope) {
-  const std::shared_ptr<model::LossGradient> gradient = std::make_shared<model::CpuLossGradient>(
-      model, ref::factory(Descriptor::parse("fp:f32")), threads);
+RunWindow with_gradients(Backend& backend, int64_t longest, bool pre_rope) {
+  const std::shared_ptr<model::LossGradient> gradient = backend.loss_gradient(longest);
   return [=](std::span<const int32_t> tokens, int64_t window, const Observe& observe) {
     gradient->run(tokens, [&](const model::KvGradient& of) {
       observe({.layer = of.layer,
@@ -57,10 +55,9 @@ RunWindow with_gradients(const model::Model& model, int threads, bool pre_rope) 
   };
 }
 
-RunWindow forward_only(const model::Model& model, int threads, bool pre_rope) {
-  auto engine =
-      std::make_shared<model::Engine>(model, ref::factory(Descriptor::parse("fp:f32")),
-                                      model::CacheMode::kStreamed, threads, NonFinite::kRefuse);
+RunWindow forward_only(Backend& backend, int64_t longest, bool pre_rope) {
+  model::Transformer* const engine = &backend.engine(
+      {.scheme = Descriptor::parse(kBaseScheme), .tokens = longest, .pass_rows = longest});
   return [=](std::span<const int32_t> tokens, int64_t window, const Observe& observe) {
     engine->set_tap([&](const model::LayerTap& tap) {
       observe({.layer = tap.layer,
@@ -101,17 +98,19 @@ void fit_pieces(Calibrator& calibrator, int threads) {
 
 }  // namespace
 
-CalibrationTime calibrate(const ModelText& in, int64_t length, Calibrator& calibrator) {
+CalibrationTime calibrate(const ModelText& in, int64_t length, std::string_view backend,
+                          Calibrator& calibrator) {
   const CalibrationNeeds needs = calibrator.needs();
   const auto windows = cut(in.tokens, length, needs.tokens);
   model::require_in_window(in.checkpoint->config(), std::ssize(windows.front()));
   CalibrationTime time{.windows = std::ssize(windows)};
   Clock::time_point begin = Clock::now();
   {
-    const model::Model model(*in.checkpoint);
+    const std::unique_ptr<Backend> opened = open_backend(backend, *in.checkpoint, in.threads);
+    const int64_t longest = std::ssize(windows.front());
     const bool pre_rope = needs.keys == KeySpace::kPreRope;
-    const RunWindow run = needs.gradients ? with_gradients(model, in.threads, pre_rope)
-                                          : forward_only(model, in.threads, pre_rope);
+    const RunWindow run = needs.gradients ? with_gradients(*opened, longest, pre_rope)
+                                          : forward_only(*opened, longest, pre_rope);
     Progress progress(time.windows, false);
     for (int64_t window = 0; window < time.windows; ++window) {
       progress.start("window");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "eval/model_text.h"
 #include "sim/api/calibrator.h"
@@ -15,9 +16,11 @@ struct CalibrationTime {
 };
 
 // Shows the calibrator the text, `length` tokens at a time, each window a sequence of its own; the
-// last may be shorter, and is left out where it has fewer tokens than needed. Then fits it.
-// Progress on standard error. Throws a usage Error where no window is left, an environment Error
-// where the model's sliding window is shorter than a window.
-CalibrationTime calibrate(const ModelText& in, int64_t length, Calibrator& calibrator);
+// last may be shorter, and is left out where it has fewer tokens than needed. Then fits it. The
+// model runs on `backend` (backend.h), which decides no bit of what is shown. Progress on standard
+// error. Throws a usage Error where no window is left, an environment Error where the model's
+// sliding window is shorter than a window, where there is no device or its memory does not suffice.
+CalibrationTime calibrate(const ModelText& in, int64_t length, std::string_view backend,
+                          Calibrator& calibrator);
 
 }  // namespace kvx::eval

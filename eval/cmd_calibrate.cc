@@ -13,7 +13,8 @@ constexpr const char* kHelp =
 
 Runs windows of a text through a model exactly and writes what a calibrated scheme learns from its K
 and V, as safetensors. Prints the descriptor that names the result by its hash. The text is cut into
-windows of --length tokens, each a sequence of its own. Equal input gives an equal file.
+windows of --length tokens, each a sequence of its own. Equal input gives an equal file, on either
+backend.
 fp8 with scale=tensor or scale=head: layers.N.k.scale and layers.N.v.scale, F32 [1] or [kv heads]:
 the greatest magnitude (keys after rotation; rounded to fp16) over 448 (e4m3) or 57344 (e5m2).
 kvquant: ranges of channels, layers.N.k.lo and .hi, and for nuq codebooks and Q-Norm, weighted by
@@ -33,7 +34,7 @@ int cmd_calibrate(const std::vector<std::string>& words) {
   const std::string out = options.required("out");
   const CalibrationInputs in = read_calibration(options);
   const auto calibrator = ref::make_calibrator(in.scheme);
-  const CalibrationTime time = calibrate(in.text, in.length, *calibrator);
+  const CalibrationTime time = calibrate(in.text, in.length, in.backend, *calibrator);
   const CalibrationFile file = write_calibration(*calibrator, in.metadata, out);
   print(calibrated_descriptor(in, file.sha256) + "\n");
   tell(fmt::format(

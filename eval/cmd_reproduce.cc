@@ -36,8 +36,8 @@ Runs a paper's tables on a model: every row of the recipe as a scheme of `kvx ev
 judged: held, not held, or not distinguishable, by the 95 % interval of a paired bootstrap over
 windows, of which six are the fewest that tell anything. RECIPE is the name of a shipped one (--list) or a JSON file (reports/schema/recipe.md).
 
-Schemes that need calibration get it first, as by `kvx calibrate`, from --calibration-data; what was
-made is kept in the run folder and not made again. --dry-run shows the descriptors and the work.
+Schemes that need calibration get it first, as by `kvx calibrate`, from --calibration-data, on the
+device where --backend names it; what was made is kept in the run folder and not made again. --dry-run shows the descriptors and the work.
 
 The tables go to standard output; the run folder gets reproduce.json, reproduce.md and, in page/, the
 pages of `kvx report` with reproduce.html. The exit code is 0 whatever the verdicts; with --strict it

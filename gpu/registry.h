@@ -11,6 +11,7 @@
 #include "sim/api/cache.h"
 #include "sim/api/descriptor.h"
 #include "sim/model/checkpoint.h"
+#include "sim/model/kv_gradient.h"
 #include "sim/model/transformer.h"
 
 namespace kvx::gpu {
@@ -54,5 +55,11 @@ struct EngineSettings {
 std::unique_ptr<model::Transformer> make_engine(std::shared_ptr<const DeviceModel> model,
                                                 const Descriptor& scheme,
                                                 const EngineSettings& settings);
+
+// Gradients of the loss of windows of up to `tokens` tokens: the bits of model::CpuLossGradient.
+// Takes all memory when it is made, a transposed copy of the weights included; throws an
+// environment Error naming the memory needed and free where it does not fit.
+std::unique_ptr<model::LossGradient> make_loss_gradient(std::shared_ptr<const DeviceModel> model,
+                                                        int64_t tokens);
 
 }  // namespace kvx::gpu

@@ -20,5 +20,9 @@ std::unique_ptr<model::Transformer> make_engine(std::shared_ptr<const DeviceMode
                                                 const Descriptor&, const EngineSettings&) {
   absent();
 }
+std::unique_ptr<model::LossGradient> make_loss_gradient(std::shared_ptr<const DeviceModel>,
+                                                        int64_t) {
+  absent();
+}
 
 }  // namespace kvx::gpu

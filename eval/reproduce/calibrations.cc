@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "eval/artifacts.h"
+#include "eval/backend.h"
 #include "eval/calibrate_file.h"
 #include "eval/reproduce/calibrator_group.h"
 #include "eval/text.h"
@@ -27,6 +28,8 @@ std::vector<std::string> calibrate_words(const Calibration& one, const eval::Opt
                                  options.text("calibration-format"),
                                  "--threads",
                                  options.text("threads"),
+                                 "--backend",
+                                 eval::parse_backends(options.text("backend")).back(),
                                  "--length",
                                  fmt::format("{}", one.length),
                                  "--samples",
@@ -87,7 +90,7 @@ std::map<std::string, std::string> run_jobs(const std::vector<Job>& jobs, size_t
     members.push_back(ref::make_calibrator(jobs[i].in.scheme));
   }
   CalibratorGroup group(std::move(members));
-  eval::calibrate(jobs[first].in.text, jobs[first].in.length, group);
+  eval::calibrate(jobs[first].in.text, jobs[first].in.length, jobs[first].in.backend, group);
   std::map<std::string, std::string> hashes;
   for (size_t i = first; i < last; ++i)
     hashes[jobs[i].name] = keep(*group.members()[i - first], jobs[i].in.metadata, folder);

@@ -17,7 +17,8 @@ void add_calibration_options(boost::program_options::options_description& option
 // by the same scheme from the same model, text and settings is not made again; others are written
 // there as artifact-HASH.safetensors. Up to --calibration-together schemes that follow each other
 // and need the same share their passes through the model: `kvx calibrate` would make the same
-// files. `options`: those of `kvx reproduce`. Throws usage, environment and not-saved Errors.
+// files. The model runs on the device where --backend names it. `options`: those of `kvx
+// reproduce`. Throws usage, environment and not-saved Errors.
 std::map<std::string, std::string> make_artifacts(const Recipe& recipe,
                                                   const eval::Options& options,
                                                   const std::string& folder,

@@ -10,6 +10,7 @@
 namespace kvx::gpu {
 
 __device__ inline bool is_nan(float x) { return x != x; }
+__device__ inline bool is_nan(double x) { return x != x; }
 __device__ inline bool is_finite(float x) {
   return (__float_as_uint(x) & 0x7F800000u) != 0x7F800000u;
 }
@@ -82,6 +83,33 @@ __device__ inline void sincos_phase(uint32_t phase, float& sin, float& cos) {
   const uint32_t flip_sin = (q & 2u) << 30, flip_cos = ((q + 1u) & 2u) << 30;
   sin = __uint_as_float(__float_as_uint(a) ^ flip_sin);
   cos = __uint_as_float(__float_as_uint(b) ^ flip_cos);
+}
+
+// 1.6
+__device__ inline double log64_ieee(double x) {
+  if (is_nan(x) || x < 0.0) return __longlong_as_double(0x7FF8000000000000ll);
+  if (x == 0.0) return -__longlong_as_double(0x7FF0000000000000ll);
+  if (x > 0x1.fffffffffffffp+1023) return x;
+  int e = -1023;
+  if (x < 0x1p-1022) {
+    x = __dmul_rn(x, 0x1p+54);
+    e -= 54;
+  }
+  const auto bits = static_cast<uint64_t>(__double_as_longlong(x));
+  e += static_cast<int>(bits >> 52);
+  double m = __longlong_as_double(
+      static_cast<long long>((bits & 0x000FFFFFFFFFFFFFull) | 0x3FF0000000000000ull));
+  if (m >= 0x1.6a09e667f3bcdp+0) {
+    m = __dmul_rn(m, 0.5);
+    e += 1;
+  }
+  const double s = __ddiv_rn(__dsub_rn(m, 1.0), __dadd_rn(m, 1.0));
+  const double z = __dmul_rn(s, s);
+  double p = 1.0 / 21;
+#pragma unroll
+  for (int k = 9; k >= 1; --k) p = __fma_rn(p, z, 1.0 / (2 * k + 1));
+  const double r = __fma_rn(__dmul_rn(s, z), p, s);
+  return __fma_rn(static_cast<double>(e), 0x1.62e42fefa39efp-1, __dmul_rn(2.0, r));
 }
 
 // 1.10: a NaN keeps its sign and highest payload bits and becomes quiet.

@@ -8,14 +8,11 @@
 
 #include "gpu/cache/layer_cache.h"
 #include "gpu/engine/engine.h"
+#include "gpu/engine/refusals.h"
 #include "sim/api/error.h"
 
 namespace kvx::gpu {
 namespace {
-
-const char* input_name(InputType input) {
-  return input == InputType::kF16 ? "f16" : input == InputType::kBf16 ? "bf16" : "f32";
-}
 
 bool stay_finite(const ConstRows& rows, InputType input) {
   const float limit = overflow_of(input);
@@ -33,14 +30,6 @@ bool stay_finite(const ConstRows& rows, InputType input) {
 }
 
 }  // namespace
-
-void Engine::refuse_value(const NonFiniteValue& at) const {
-  throw environment_error("layer " + std::to_string(at.layer) + ", " + side_name(at.side) +
-                          ", head " + std::to_string(at.head) + ", token " +
-                          std::to_string(at.token) + ", channel " + std::to_string(at.channel) +
-                          ": " + std::to_string(at.value) + " is not finite in " +
-                          input_name(at.input));
-}
 
 void Engine::append(SeqId seq, int layer, ConstRows k, ConstRows v) {
   const auto& c = config();

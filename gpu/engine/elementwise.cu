@@ -1,30 +1,17 @@
 #include "gpu/common/check.h"
 #include "gpu/common/ieee.cuh"
+#include "gpu/common/lane_sum.cuh"
 #include "gpu/common/successor.cuh"
 #include "gpu/engine/elementwise.h"
 
 namespace kvx::gpu {
 namespace {
 
-constexpr int kLanes = 128;  // of a sum: ieee.md, 2.2
 constexpr int kMaxDim = 256;
 constexpr int kHeadWarps = 4;  // heads of a block
 
 unsigned blocks(int64_t items, int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
-}
-
-// Steps h = 64 .. 1 of 2.2: `a` holds lanes l, l + 32, l + 64, l + 96 in lane l of a warp. Every
-// lane gets the sum.
-__device__ float tree(const float (&a)[4]) {
-  float sum = __fadd_rn(__fadd_rn(a[0], a[2]), __fadd_rn(a[1], a[3]));
-  for (int h = 16; h >= 1; h /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, h));
-  return sum;
-}
-
-__device__ float norm_factor(float squares, int64_t width, float eps) {
-  const float mean = __fdiv_rn(squares, static_cast<float>(width));
-  return rsqrt_ieee(__fadd_rn(mean, eps));
 }
 
 // One block of kLanes threads a row, a thread one lane. The first values of a lane stay in

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "gpu/engine/memory_plan.h"
+#include "gpu/engine/refusals.h"
 #include "sim/api/error.h"
 
 namespace kvx::gpu {
@@ -74,29 +75,12 @@ int64_t Engine::length(SeqId seq) const { return pool_.length(seq); }
 
 // Passes.
 
-void Engine::check_positions(int64_t first, int64_t count) const {
-  const ModelConfig& c = config();
-  if (first + count > c.max_positions)
-    throw environment_error("position " + std::to_string(first + count - 1) +
-                            " is beyond the model's " + std::to_string(c.max_positions) +
-                            " positions");
-  model::require_in_window(c, first + count);
-}
-
 void Engine::check_steps(int64_t first, int64_t steps) const {
   const ModelConfig& c = config();
   const int64_t window = c.sliding_window > 0 ? c.sliding_window : c.max_positions;
   check_positions(
-      first, std::min(steps, std::max<int64_t>(std::min(c.max_positions, window) - first, 0) + 1));
-}
-
-void Engine::check_tokens(std::span<const int32_t> tokens) const {
-  for (const int32_t token : tokens) {
-    if (token < 0 || token >= config().vocab)
-      throw environment_error("token id " + std::to_string(token) +
-                              " is outside the model's vocabulary of " +
-                              std::to_string(config().vocab));
-  }
+      c, first,
+      std::min(steps, std::max<int64_t>(std::min(c.max_positions, window) - first, 0) + 1));
 }
 
 Engine::HostPass Engine::plan(std::span<const Chunk> chunks) const {
@@ -108,7 +92,7 @@ Engine::HostPass Engine::plan(std::span<const Chunk> chunks) const {
     require(!arrivals_.contains(chunk.seq), "some layers lack rows of the sequence's context");
     require(std::ranges::find(pass.seqs, chunk.seq) == pass.seqs.end(),
             "two chunks of one sequence");
-    check_positions(first, count);
+    check_positions(config(), first, count);
     if (count == 0) continue;
     pass.seqs.push_back(chunk.seq);
     pass.spans.push_back({.first = static_cast<int32_t>(first),
@@ -119,7 +103,7 @@ Engine::HostPass Engine::plan(std::span<const Chunk> chunks) const {
     pass.tokens.insert(pass.tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
     pass.exact = pass.exact || chunk.exact;
   }
-  check_tokens(pass.tokens);
+  check_tokens(config(), pass.tokens);
   return pass;
 }
 
@@ -236,18 +220,13 @@ void Engine::check_notes(const HostPass& pass) {
 }
 
 void Engine::refuse(int layer, NonFiniteNote note, const HostPass& pass) const {
-  const int64_t dim = config().head_dim, width = config().kv_heads * dim;
-  const auto place = static_cast<int64_t>(note >> 32);
-  const int64_t row = place / width % pass.rows();
-  const auto after = std::ranges::upper_bound(pass.spans, row, {}, &PassSpan::row);
+  NonFiniteValue at = value_of(note, config(), pass.rows());
+  const auto after = std::ranges::upper_bound(pass.spans, at.token, {}, &PassSpan::row);
   const PassSpan& span = *std::prev(after);
-  refuse_value({.layer = layer,
-                .side = place < pass.rows() * width ? Side::kK : Side::kV,
-                .head = place % width / dim,
-                .token = span.first + row - span.row,
-                .channel = place % dim,
-                .value = std::bit_cast<float>(static_cast<uint32_t>(note)),
-                .input = pool_.kernels(layer).traits().input});
+  at.layer = layer;
+  at.token += span.first - span.row;
+  at.input = pool_.kernels(layer).traits().input;
+  refuse_value(at);
 }
 
 void Engine::project(const float* hidden, int64_t count, float* logits) {

@@ -76,26 +76,16 @@ class Engine final : public model::Transformer {
     PinnedArray<PassSpan> span;
     Event taken;
   };
-  struct NonFiniteValue {
-    int layer;
-    Side side;
-    int64_t head, token, channel;
-    float value;
-    InputType input;
-  };
 
   Engine(std::shared_ptr<const DeviceModel> model, const Descriptor& scheme,
          const EngineSettings& settings, const MemoryPlan& plan);
 
   // Refusals, in the words of the CPU engine.
-  void check_positions(int64_t first, int64_t count) const;
   void check_steps(int64_t first, int64_t steps) const;  // of one token each
-  void check_tokens(std::span<const int32_t> tokens) const;
   void check_rows(int layer, Side side, int64_t first, const ConstRows& rows) const;
   // For the first note that the host has of a pass; its sequences are as before, then.
   void check_notes(const HostPass& pass);
   [[noreturn]] void refuse(int layer, NonFiniteNote note, const HostPass& pass) const;
-  [[noreturn]] void refuse_value(const NonFiniteValue& at) const;
 
   // What the host does before and after a pass.
   HostPass plan(std::span<const model::Chunk> chunks) const;

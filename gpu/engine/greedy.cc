@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "gpu/engine/engine.h"
+#include "gpu/engine/refusals.h"
 
 namespace kvx::gpu {
 
@@ -22,7 +23,7 @@ std::vector<int32_t> Engine::greedy(std::span<const SeqId> seqs, std::span<const
 
   std::vector<int32_t> ids;
   for (int64_t done = 0; done < steps; done += kStepsAtOnce) {
-    if (done > 0) check_tokens(pass.tokens);
+    if (done > 0) check_tokens(config(), pass.tokens);
     const int64_t count = std::min(steps - done, kStepsAtOnce);
     const std::vector<int32_t> part = greedy_part(pass, count);
     ids.insert(ids.end(), part.begin(), part.end());
@@ -57,7 +58,7 @@ std::vector<int32_t> Engine::greedy_part(HostPass& pass, int64_t steps) {
                        ids.begin() + (step + 1) * static_cast<int64_t>(batch));
     for (PassSpan& span : pass.spans) ++span.first;
     set_lengths(pass, false);
-    if (step + 1 < steps) check_tokens(pass.tokens);
+    if (step + 1 < steps) check_tokens(config(), pass.tokens);
   }
   if (state.failed_step >= 0) refuse(state.failed_layer, state.note, pass);
   return ids;

@@ -30,6 +30,8 @@ class DeviceWeights {
 
   // Rows [first, first + count) from host memory, row-major in the stored type. Blocks until done.
   void set_rows(int64_t first, int64_t count, const void* rows);
+  // W^T of rows [first, first + count): [k][count]. Blocks until done.
+  DeviceWeights transposed(int64_t first, int64_t count) const;
 
  private:
   int64_t n_ = 0;

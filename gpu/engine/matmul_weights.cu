@@ -34,6 +34,27 @@ __global__ void pack_kernel(const Element* rows, int64_t count, int64_t k, int64
   w[vector * n + first + row] = v.whole;
 }
 
+// A thread gathers one vector of W^T: consecutive rows of W [n][k], one column.
+template <class Element>
+__global__ void transpose_kernel(const Element* w, int64_t n, int64_t k, int64_t first,
+                                 int64_t count, int64_t vectors, uint4* to) {
+  constexpr int kWidth = 16 / sizeof(Element);
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const int64_t vector = i / k, column = i % k;
+  if (vector >= vectors) return;
+  union {
+    uint4 whole;
+    Element element[kWidth];
+  } v;
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) {
+    const int64_t row = vector * kWidth + j;
+    v.element[j] = row < count ? w[(column / kWidth * n + first + row) * kWidth + column % kWidth]
+                               : Element{0};
+  }
+  to[i] = v.whole;
+}
+
 // A thread widens one vector of one token.
 template <WeightType kType>
 __global__ void gather_kernel(const uint4* w, int64_t n, int64_t k, int64_t vectors,
@@ -88,6 +109,22 @@ void DeviceWeights::set_rows(int64_t first, int64_t count, const void* rows) {
     check_launch("pack_kernel");
     check(cudaStreamSynchronize(nullptr), "upload of weights");
   }
+}
+
+DeviceWeights DeviceWeights::transposed(int64_t first, int64_t count) const {
+  DeviceWeights result(k_, count, type_);
+  const int64_t vectors = padded(count) / vector_width(type_);
+  uint4* const to = reinterpret_cast<uint4*>(result.data_.get());
+  if (type_ == WeightType::kF32) {
+    transpose_kernel<<<grid(k_ * vectors), kThreads>>>(
+        reinterpret_cast<const uint32_t*>(data_.get()), n_, k_, first, count, vectors, to);
+  } else {
+    transpose_kernel<<<grid(k_ * vectors), kThreads>>>(
+        reinterpret_cast<const uint16_t*>(data_.get()), n_, k_, first, count, vectors, to);
+  }
+  check_launch("transpose_kernel");
+  check(cudaStreamSynchronize(nullptr), "transposed weights");
+  return result;
 }
 
 void gather_rows(const DeviceWeights& w, const int32_t* tokens, int64_t count, float* out,

@@ -59,6 +59,11 @@ __global__ void decode_kernel(SixteenBits format, float* values) {
                                              : gpu::bf16_decode(static_cast<uint16_t>(code));
 }
 
+__global__ void log64_kernel(const double* x, int64_t count, double* out) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < count) out[i] = gpu::log64_ieee(x[i]);
+}
+
 }  // namespace
 
 uint64_t device_checksum(DeviceFunction function) {
@@ -84,6 +89,16 @@ void device_decode(SixteenBits format, float* values) {
   decode_kernel<<<65536 / kThreads, kThreads>>>(format, out.get());
   check_launch("decode_kernel");
   out.download({values, 65536});
+}
+
+void device_log64(std::span<const double> x, double* out) {
+  const int64_t count = std::ssize(x);
+  DeviceArray<double> from(count), to(count);
+  from.upload(x);
+  log64_kernel<<<static_cast<unsigned>((count + kThreads - 1) / kThreads), kThreads>>>(
+      from.get(), count, to.get());
+  check_launch("log64_kernel");
+  to.download({out, x.size()});
 }
 
 }  // namespace kvx::test

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace kvx::test {
 
@@ -15,5 +16,8 @@ enum class SixteenBits : uint8_t { kF16, kBf16 };
 void device_encode(SixteenBits format, uint32_t first, int64_t count, uint16_t* codes);
 // Values of all 65536 codes, to host memory.
 void device_decode(SixteenBits format, float* values);
+
+// log64 of x, to host memory.
+void device_log64(std::span<const double> x, double* out);
 
 }  // namespace kvx::test

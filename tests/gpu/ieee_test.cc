@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gpu/registry.h"
+#include "sim/num/elementary.h"
 #include "sim/num/formats.h"
 #include "tests/gpu/ieee_kernels.h"
 
@@ -28,6 +31,38 @@ TEST_F(DeviceIeee, WholeDomainChecksums) {
   EXPECT_EQ(device_checksum(DeviceFunction::kRsqrt), 0x0a68d05d4a7f8116u);
   EXPECT_EQ(device_checksum(DeviceFunction::kSin), 0x3c05d84f51d5aed1u);
   EXPECT_EQ(device_checksum(DeviceFunction::kCos), 0x558b6030f6f2d740u);
+}
+
+// The table of ieee.md 1.6, what is no positive number, and patterns of all exponents as the CPU.
+TEST_F(DeviceIeee, Logarithms) {
+  const auto log64 = [](const std::vector<double>& x) {
+    std::vector<double> out(x.size());
+    device_log64(x, out.data());
+    return out;
+  };
+  const auto bits = [](double x) { return x != x ? ~0ull : std::bit_cast<uint64_t>(x); };
+  const std::vector<std::pair<double, uint64_t>> table = {
+      {1.5, 0x3fd9f323ecbf984c},
+      {2, 0x3fe62e42fefa39ef},
+      {10, 0x40026bb1bbb55515},
+      {0x1.6666666666666p-1, 0xbfd6d3c324e13f50},
+      {10000, 0x40226bb1bbb55515},
+      {128256, 0x402786087e2da908},
+      {0x1.0000000000001p+0, 0x3cb0000000000000}};
+  std::vector<double> x;
+  for (const auto& entry : table) x.push_back(entry.first);
+  const std::vector<double> known = log64(x);
+  for (size_t i = 0; i < table.size(); ++i) EXPECT_EQ(bits(known[i]), table[i].second) << x[i];
+
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  x = {0.0, -0.0, 1.0, kInf, -kInf, -1.0, kInf - kInf, 0x1p-1074, 0x1.fffffffffffffp-1023};
+  uint64_t state = 1;
+  for (int i = 0; i < 100000; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    x.push_back(std::bit_cast<double>(state >> 1));
+  }
+  const std::vector<double> got = log64(x);
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(bits(got[i]), bits(num::log64(x[i]))) << x[i];
 }
 
 // Codes of [first, first + out.size()) by the CPU, on all its threads.

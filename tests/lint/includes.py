@@ -33,7 +33,7 @@ RULES = {
     "ref": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*", r"ref/registry\.h", r"ref/{stem}\.h", r"ref/{stem}/.*"], []),
     "ref/kvquant": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*", r"ref/kvquant/.*"], []),
     "ref/cache": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*"], []),
-    "gpu": ([r"sim/api/.*", r"sim/model/(checkpoint|config|transformer)\.h", r"gpu/.*"], CUDA),
+    "gpu": ([r"sim/api/.*", r"sim/model/(checkpoint|config|kv_gradient|transformer)\.h", r"gpu/.*"], CUDA),
     "eval": (
         [r"sim/.*", r"eval/.*", r"ref/registry\.h", r"gpu/registry\.h"],
         INTRINSICS + POSIX + [r"omp\.h", r"boost/.*", r"fmt/.*", r"kainjow/.*", r"nlohmann/.*", r"openssl/.*"],

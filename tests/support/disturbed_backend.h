@@ -175,6 +175,9 @@ class DisturbedBackend final : public eval::Backend {
     engine_ = std::make_unique<DisturbedEngine>(engine, disturbed ? flips_ : std::vector<Flip>{});
     return *engine_;
   }
+  std::unique_ptr<model::LossGradient> loss_gradient(int64_t tokens) override {
+    return inner_->loss_gradient(tokens);
+  }
   int engines() const { return engines_; }
 
  private:

@@ -235,6 +235,7 @@ TEST_F(CalibrateKvquant, Refuses) {
   expect(run("kvquant:nuq3", {"--data", text_, "--samples", "1000"}), 2,
          {"--samples 1000", "of 40"});
   expect(run("kvquant:nuq3", {"--data", text_, "--samples", "0"}), 2, {"--samples"});
+  expect(run("kvquant:nuq3", {"--data", text_, "--backend", "gpu"}), 2, {"--backend", "cpu, cuda"});
   expect(run("kvquant:nuq3", {"--data", text_, "--tokens", "1"}), 2, {"no window of 2"});
   expect(run("kvquant:nuq3", {"--data", text_, "--length", "1"}), 2, {"--length 1"});
   expect(run("kvquant:nuq3", {"--data", dir_ / "absent"}), 3, {"absent"});
