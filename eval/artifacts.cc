@@ -14,6 +14,19 @@
 namespace kvx::eval {
 namespace fs = std::filesystem;
 
+std::string artifact_reference(std::string_view sha256) {
+  return fmt::format("#{}", sha256.substr(0, kArtifactDigits));
+}
+
+std::string artifact_path(const std::string& folder, std::string_view sha256) {
+  return fmt::format("{}/artifact-{}.safetensors", folder, sha256.substr(0, kArtifactDigits));
+}
+
+const KeySpec* artifact_key(const SchemeSchema& schema) {
+  const auto found = std::ranges::find(schema.keys, KeyKind::kArtifact, &KeySpec::kind);
+  return found == schema.keys.end() ? nullptr : &*found;
+}
+
 ArtifactStore::ArtifactStore(const std::vector<std::string>& folders)
     : state_(std::make_shared<State>(State{folders, false, {}})) {}
 
@@ -76,7 +89,7 @@ Descriptor ArtifactStore::resolve(const Descriptor& descriptor) {
       const std::string hash =
           value.starts_with('#') ? find(value.substr(1))->sha256() : add(value);
       replace(fmt::format("{}={}", key.name, value),
-              fmt::format("{}=#{}", key.name, hash.substr(0, kArtifactDigits)));
+              fmt::format("{}={}", key.name, artifact_reference(hash)));
     } else if (key.kind == KeyKind::kDescriptor) {
       replace(fmt::format("({})", value), fmt::format("({})", parse(value).str()));
     }
@@ -110,9 +123,7 @@ void ArtifactStore::save(const Descriptor& descriptor, const std::string& folder
     std::error_code error;
     fs::create_directories(folder, error);
     if (error) throw not_saved_error(fmt::format("{}: {}", folder, error.message()));
-    write_file(fmt::format("{}/artifact-{}.safetensors", folder,
-                           artifact->sha256().substr(0, kArtifactDigits)),
-               artifact->text());
+    write_file(artifact_path(folder, artifact->sha256()), artifact->text());
   }
 }
 

@@ -16,6 +16,15 @@ namespace kvx::eval {
 // Digits of a hash in a canonical descriptor.
 inline constexpr size_t kArtifactDigits = 16;
 
+// "#" and the first kArtifactDigits digits: what a canonical descriptor names an artifact by.
+std::string artifact_reference(std::string_view sha256);
+
+// folder/artifact-DIGITS.safetensors: where a folder keeps an artifact under its hash.
+std::string artifact_path(const std::string& folder, std::string_view sha256);
+
+// The key of a scheme's descriptors that names its artifact; nullptr if it has none.
+const KeySpec* artifact_key(const SchemeSchema& schema);
+
 // Copies share what is loaded.
 class ArtifactStore {
  public:
@@ -36,8 +45,8 @@ class ArtifactStore {
   // What CacheConfig asks for.
   Artifacts artifacts() const;
 
-  // Copies what a resolved descriptor names, also inside another, to
-  // folder/artifact-HASH.safetensors; makes the folder. Throws a not-saved Error.
+  // Copies what a resolved descriptor names, also inside another, to its artifact_path; makes the
+  // folder. Throws a not-saved Error.
   void save(const Descriptor& descriptor, const std::string& folder) const;
 
   // The artifact of a hash, from what is loaded or the folder. Throws an environment Error naming

@@ -17,15 +17,13 @@ namespace {
 namespace po = boost::program_options;
 
 // The key of the descriptor that names what is written here.
-std::string artifact_key(const Descriptor& scheme) {
-  for (const KeySpec& key : scheme.schema().keys) {
-    if (key.kind != KeyKind::kArtifact) continue;
-    if (const std::string value = scheme.get_word(key.name); !value.empty())
-      throw usage_error(fmt::format("--scheme {}: {} is what kvx calibrate makes; leave it out",
-                                    scheme.str(), key.name));
-    return std::string(key.name);
-  }
-  throw std::logic_error("a calibrated scheme has a key for its artifact");
+std::string made_key(const Descriptor& scheme) {
+  const KeySpec* const key = artifact_key(scheme.schema());
+  if (key == nullptr) throw std::logic_error("a calibrated scheme has a key for its artifact");
+  if (!scheme.get_word(key->name).empty())
+    throw usage_error(fmt::format("--scheme {}: {} is what kvx calibrate makes; leave it out",
+                                  scheme.str(), key->name));
+  return std::string(key->name);
 }
 
 // The tokens of --samples windows; cuts `length` to the model's positions.
@@ -59,18 +57,21 @@ po::options_description calibrate_options() {
   return options;
 }
 
+CalibrationInputs for_scheme(CalibrationInputs in, const Descriptor& scheme) {
+  ref::make_calibrator(scheme);
+  in.key = made_key(scheme);
+  in.scheme = scheme;
+  in.metadata["scheme"] = scheme.versioned();
+  return in;
+}
+
 CalibrationInputs read_calibration(const Options& options) {
-  CalibrationInputs in;
-  in.scheme = Descriptor::parse(options.required("scheme"));
-  ref::make_calibrator(in.scheme);
-  in.key = artifact_key(in.scheme);
+  CalibrationInputs in = for_scheme({}, Descriptor::parse(options.required("scheme")));
   in.length = options.integer("length", 1, int64_t{1} << 24);
   in.backend = options.choice("backend", std::array<std::string_view, 2>{kCpu, kCuda});
-  in.text = read_windows(options, in.length);
-  in.metadata = in.text.identity;
-  in.metadata.insert({{"format", "kvx-calibration/1"},
-                      {"scheme", in.scheme.versioned()},
-                      {"length", fmt::format("{}", in.length)}});
+  in.text = std::make_shared<const ModelText>(read_windows(options, in.length));
+  in.metadata.insert(in.text->identity.begin(), in.text->identity.end());
+  in.metadata.insert({{"format", "kvx-calibration/1"}, {"length", fmt::format("{}", in.length)}});
   return in;
 }
 
@@ -86,7 +87,7 @@ CalibrationFile write_calibration(const Calibrator& calibrator, const Metadata& 
 }
 
 std::string calibrated_descriptor(const CalibrationInputs& in, const std::string& sha256) {
-  return fmt::format("{},{}=#{}", in.scheme.str(), in.key, sha256.substr(0, kArtifactDigits));
+  return fmt::format("{},{}={}", in.scheme.str(), in.key, artifact_reference(sha256));
 }
 
 }  // namespace kvx::eval

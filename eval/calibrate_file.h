@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "eval/calibration.h"
@@ -18,12 +19,15 @@ struct CalibrationInputs {
   std::string key;      // of the descriptor, for the artifact: "cb"
   int64_t length = 0;   // tokens of a window
   std::string backend;  // that runs the model
-  ModelText text;
+  std::shared_ptr<const ModelText> text;
   Metadata metadata;  // of the file: scheme, length, and hashes of all that decides its tensors
 };
 
 // Reads and checks what the options name. Throws usage and environment Errors.
 CalibrationInputs read_calibration(const Options& options);
+
+// The same model and windows for another scheme, without reading them again. Throws usage Errors.
+CalibrationInputs for_scheme(CalibrationInputs in, const Descriptor& scheme);
 
 struct CalibrationFile {
   std::string sha256;

@@ -34,12 +34,12 @@ int cmd_calibrate(const std::vector<std::string>& words) {
   const std::string out = options.required("out");
   const CalibrationInputs in = read_calibration(options);
   const auto calibrator = ref::make_calibrator(in.scheme);
-  const CalibrationTime time = calibrate(in.text, in.length, in.backend, *calibrator);
+  const CalibrationTime time = calibrate(*in.text, in.length, in.backend, *calibrator);
   const CalibrationFile file = write_calibration(*calibrator, in.metadata, out);
   print(calibrated_descriptor(in, file.sha256) + "\n");
   tell(fmt::format(
       "kvx: {} tensors from {} tokens in {}, SHA-256 {}\nkvx: {} windows {:.1f} s, fit {:.1f} s\n",
-      file.tensors, in.text.tokens.size(), out, file.sha256, time.windows, time.window_seconds,
+      file.tensors, in.text->tokens.size(), out, file.sha256, time.windows, time.window_seconds,
       time.fit_seconds));
   return 0;
 }

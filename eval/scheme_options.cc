@@ -24,21 +24,20 @@ Descriptor scheme_with_artifact(const std::string& text, const Options& options,
                                 ArtifactStore& store) {
   if (!options.has("artifact")) return store.parse(text);
   const std::string path = options.required("artifact");
-  const std::string own = "#" + store.add(path).substr(0, kArtifactDigits);
+  const std::string own = artifact_reference(store.add(path));
   const Descriptor given = Descriptor::parse(text);
-  for (const KeySpec& key : given.schema().keys) {
-    if (key.kind != KeyKind::kArtifact) continue;
-    if (given.get_word(key.name).empty())
-      return store.parse(fmt::format(
-          "{}{}{}={}", text, text.find(':') == std::string::npos ? ":" : ",", key.name, own));
-    const Descriptor resolved = store.resolve(given);
-    if (resolved.get_word(key.name) != own)
-      throw usage_error(fmt::format("--artifact {}: is {}, but the scheme names {}", path, own,
-                                    resolved.get_word(key.name)));
-    return resolved;
-  }
-  throw usage_error(
-      fmt::format("--artifact {}: scheme '{}' is not calibrated", path, given.name()));
+  const KeySpec* const key = artifact_key(given.schema());
+  if (key == nullptr)
+    throw usage_error(
+        fmt::format("--artifact {}: scheme '{}' is not calibrated", path, given.name()));
+  if (given.get_word(key->name).empty())
+    return store.parse(fmt::format(
+        "{}{}{}={}", text, text.find(':') == std::string::npos ? ":" : ",", key->name, own));
+  const Descriptor resolved = store.resolve(given);
+  if (resolved.get_word(key->name) != own)
+    throw usage_error(fmt::format("--artifact {}: is {}, but the scheme names {}", path, own,
+                                  resolved.get_word(key->name)));
+  return resolved;
 }
 
 void add_cache_options(po::options_description& options) {

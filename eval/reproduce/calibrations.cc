@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "eval/artifacts.h"
 #include "eval/backend.h"
@@ -73,8 +74,7 @@ std::string keep(const Calibrator& calibrator, const eval::Metadata& metadata,
                  const std::string& folder) {
   const std::string made = folder + "/calibration.made";
   const std::string hash = eval::write_calibration(calibrator, metadata, made).sha256;
-  const std::string path =
-      fmt::format("{}/artifact-{}.safetensors", folder, hash.substr(0, eval::kArtifactDigits));
+  const std::string path = eval::artifact_path(folder, hash);
   std::error_code error;
   fs::rename(made, path, error);
   if (error) throw not_saved_error(fmt::format("{}: {}", path, error.message()));
@@ -90,7 +90,7 @@ std::map<std::string, std::string> run_jobs(const std::vector<Job>& jobs, size_t
     members.push_back(ref::make_calibrator(jobs[i].in.scheme));
   }
   CalibratorGroup group(std::move(members));
-  eval::calibrate(jobs[first].in.text, jobs[first].in.length, jobs[first].in.backend, group);
+  eval::calibrate(*jobs[first].in.text, jobs[first].in.length, jobs[first].in.backend, group);
   std::map<std::string, std::string> hashes;
   for (size_t i = first; i < last; ++i)
     hashes[jobs[i].name] = keep(*group.members()[i - first], jobs[i].in.metadata, folder);
@@ -117,6 +117,7 @@ std::map<std::string, std::string> make_artifacts(const Recipe& recipe,
   const auto together = static_cast<size_t>(options.integer("calibration-together", 1, 64));
   std::map<std::string, std::string> hashes;
   std::vector<Job> jobs;
+  std::map<std::pair<int64_t, int64_t>, eval::CalibrationInputs> read;  // by samples and length
   for (const Calibration& one : recipe.calibrations) {
     if (!recipe.uses(one)) continue;
     if (options.list("calibration-data").empty())
@@ -124,8 +125,11 @@ std::map<std::string, std::string> make_artifacts(const Recipe& recipe,
           "--calibration-data: recipe {} calibrates {}; name a text, another than the one that is "
           "measured",
           recipe.name, one.scheme));
-    const eval::Options words(eval::calibrate_options(), calibrate_words(one, options));
-    Job job{one.name, eval::read_calibration(words)};
+    const std::pair windows(one.samples, one.length);
+    if (!read.contains(windows))
+      read[windows] = eval::read_calibration(
+          eval::Options(eval::calibrate_options(), calibrate_words(one, options)));
+    Job job{one.name, for_scheme(read[windows], Descriptor::parse(one.scheme))};
     if (const std::string hash = find_made(folder, job.in.metadata); !hash.empty()) {
       note(fmt::format("calibrated before: {}", calibrated_descriptor(job.in, hash)));
       hashes[one.name] = hash;
@@ -142,8 +146,7 @@ std::map<std::string, std::string> make_artifacts(const Recipe& recipe,
     hashes.merge(run_jobs(jobs, first, last, folder, note));
   }
   std::map<std::string, std::string> artifacts;
-  for (const auto& [name, hash] : hashes)
-    artifacts[name] = "#" + hash.substr(0, eval::kArtifactDigits);
+  for (const auto& [name, hash] : hashes) artifacts[name] = eval::artifact_reference(hash);
   return artifacts;
 }
 

@@ -2,7 +2,6 @@
 // a layer's cache.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -15,14 +14,13 @@ namespace kvx::gpu {
 namespace {
 
 bool stay_finite(const ConstRows& rows, InputType input) {
-  const float limit = overflow_of(input);
   std::atomic<bool> finite = true;
 #pragma omp parallel for schedule(static)
   for (int64_t t = 0; t < rows.tokens; ++t) {
     for (int head = 0; head < rows.heads; ++head) {
       const float* row = rows.row(t, head);
       int good = 1;
-      for (int64_t c = 0; c < rows.dim; ++c) good &= static_cast<int>(std::fabs(row[c]) < limit);
+      for (int64_t c = 0; c < rows.dim; ++c) good &= static_cast<int>(stays_finite(row[c], input));
       if (good == 0) finite.store(false, std::memory_order_relaxed);
     }
   }

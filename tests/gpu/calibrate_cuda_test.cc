@@ -28,7 +28,7 @@ class CalibrateCuda : public testing::Test {
     const CalibrationInputs in = read_calibration(options);
     EXPECT_EQ(in.backend, backend);
     const auto calibrator = ref::make_calibrator(in.scheme);
-    calibrate(in.text, in.length, in.backend, *calibrator);
+    calibrate(*in.text, in.length, in.backend, *calibrator);
     write_calibration(*calibrator, in.metadata, temp_ / "artifact");
     return test::read_file(temp_ / "artifact");
   }

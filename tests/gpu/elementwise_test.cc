@@ -15,6 +15,7 @@
 #include "sim/num/elementary.h"
 #include "sim/num/reduce.h"
 #include "sim/num/rope.h"
+#include "tests/gpu/on_device.h"
 
 namespace kvx::gpu {
 namespace {
@@ -28,14 +29,6 @@ class Elementwise : public testing::Test {
     if (const std::string reason = unavailable(); !reason.empty()) GTEST_SKIP() << reason;
   }
 };
-
-template <class T>
-DeviceArray<T> on_device(const std::vector<T>& values) {
-  DeviceArray<T> array(static_cast<int64_t>(values.size()));
-  array.upload(values);
-  check(cudaStreamSynchronize(nullptr), "upload");
-  return array;
-}
 
 std::vector<float> filled(gen::Fill kind, uint32_t tensor, int64_t count) {
   std::vector<float> values(static_cast<size_t>(count));

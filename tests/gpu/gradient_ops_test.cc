@@ -12,6 +12,7 @@
 #include "sim/model/backward_attention.h"
 #include "sim/model/backward_ops.h"
 #include "tests/gpu/engine_pair.h"
+#include "tests/gpu/on_device.h"
 
 namespace kvx::gpu {
 namespace {
@@ -25,14 +26,6 @@ class GradientOps : public testing::Test {
     if (const std::string reason = unavailable(); !reason.empty()) GTEST_SKIP() << reason;
   }
 };
-
-template <class T>
-DeviceArray<T> on_device(const std::vector<T>& values) {
-  DeviceArray<T> array(std::ssize(values));
-  array.upload(values);
-  check(cudaStreamSynchronize(nullptr), "upload");
-  return array;
-}
 
 std::vector<float> filled(Fill kind, uint32_t tensor, int64_t count) {
   std::vector<float> values(static_cast<size_t>(count));
