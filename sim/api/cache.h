@@ -58,10 +58,15 @@ enum class Windows : uint8_t { kKept, kNone };
 
 enum class NonFinite : uint8_t { kRefuse, kPropagate };
 
+// What `attend` computes with: IEEE operations in a written order (ieee.md, 2.7), or exact integer
+// sums over codes (fixed.md), which schemes of affine codes alone have.
+enum class Arithmetic : uint8_t { kIeee, kFixed };
+
 struct CacheConfig {
   LayerShape shape;
   Windows windows = Windows::kKept;
   NonFinite nonfinite = NonFinite::kRefuse;
+  Arithmetic arithmetic = Arithmetic::kIeee;
   Artifacts artifacts = nullptr;  // must be set for a descriptor that names one
   // [head dim / 2], one per rotary pair (2^64 per turn; num::rope_steps). `attend` of a cache with
   // keys before rotation needs them.
