@@ -28,7 +28,8 @@ class CpuBackend final : public Backend {
   model::Transformer& engine(const EngineNeeds& needs) override {
     engine_.reset();
     engine_ = std::make_unique<model::Engine>(model_, ref::factory(needs.scheme, needs.artifacts),
-                                              needs.mode, threads_, needs.nonfinite);
+                                              needs.mode, threads_, needs.nonfinite,
+                                              needs.arithmetic);
     return *engine_;
   }
   std::unique_ptr<model::LossGradient> loss_gradient(int64_t) override {

@@ -28,6 +28,7 @@ struct EngineNeeds {
   Descriptor scheme;
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of attention over the caches
   Artifacts artifacts = nullptr;
   int64_t sequences = 1;  // open at a time, at most
   int64_t tokens = 0;     // of the longest sequence
