@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "sim/api/error.h"
+#include "sim/api/forwarding_cache.h"
 #include "sim/num/fixed_cache.h"
 #include "tests/support/caches.h"
 #include "tests/support/fixed_case.h"
@@ -195,6 +196,68 @@ TEST_P(FixedCaches, EveryWayToContentGivesTheSameAttention) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, FixedCaches, testing::ValuesIn(kPages));
+
+// A cache with a sink and a hole: keys 0 .. 2 and the newest two exact, rows 10 .. 19 not read.
+class SinkAndHole final : public ForwardingCache<LayerCache> {
+ public:
+  SinkAndHole(std::unique_ptr<LayerCache> cache, const Tensor& k)
+      : ForwardingCache(std::move(cache)), k_(k) {}
+  ReadMap reads(SeqId, Side side, int64_t query) const override {
+    if (side == Side::kV) return {{0, 10, Held::kSealed}, {20, query - 19, Held::kSealed}};
+    return {{0, 3, Held::kExact},
+            {3, 7, Held::kSealed},
+            {20, query - 21, Held::kSealed},
+            {query - 1, 2, Held::kExact}};
+  }
+  void read(SeqId, Side side, RowRange range, Rows out) const override {
+    ASSERT_EQ(side, Side::kK);
+    ASSERT_EQ(range.held, Held::kExact);
+    for (int64_t t = 0; t < range.count; ++t)
+      for (int h = 0; h < out.heads; ++h)
+        std::copy_n(k_.view().row(range.first + t, h), out.dim, out.row(t, h));
+  }
+
+ private:
+  const Tensor& k_;
+};
+
+TEST(FixedReads, FollowTheMapWhateverItsForm) {
+  constexpr int kDim = 32;
+  constexpr int64_t kRows = 150, kFirst = 40;
+  const Tensor k = test::filled(gen::Fill::kNormal, 6, 1, kRows, kHeads, kDim);
+  const Tensor v = test::filled(gen::Fill::kNormal, 6, 2, kRows, kHeads, kDim);
+  const Tensor q = test::filled(gen::Fill::kNormal, 6, 0, kRows, kQueries, kDim);
+  SinkAndHole cache(make_fixed("int:k4v4", kDim), k);
+  const SeqId seq = cache.open();
+  test::append(cache, seq, k, v, 0, kRows);
+  const auto tensors = test::exported(cache, seq);
+  const Span span{.seq = seq, .first = kFirst, .count = kRows - kFirst};
+  Page page = kPages[3];  // int too
+  page.k_group = page.v_group = kDim;
+  Tensor found(span.count, kQueries, kDim);
+  num::fixed::attend(cache, q.view().slice(kFirst, span.count), {&span, 1}, found.view(),
+                     num::fixed::attend);
+  for (int h = 0; h < kQueries; ++h) {
+    const int head = h / 3;
+    const FixedSide k_side = side_of(tensors, "k.", page, head);
+    const FixedSide v_side = side_of(tensors, "v.", page, head);
+    std::vector<float> rows;
+    for (int64_t t = 0; t < kRows; ++t)
+      rows.insert(rows.end(), k.view().row(t, head), k.view().row(t, head) + kDim);
+    for (int64_t t = kFirst; t < kRows; ++t) {
+      const RowRead k_reads[] = {{0, 3, rows.data()},
+                                 {3, 7, nullptr},
+                                 {20, t - 21, nullptr},
+                                 {t - 1, 2, rows.data() + (t - 1) * kDim}};
+      const RowRead v_reads[] = {{0, 10, nullptr}, {20, t - 19, nullptr}};
+      std::vector<float> expected(kDim);
+      const num::fixed::Query query{q.view().row(t, h), k_reads, v_reads, expected.data()};
+      num::fixed::plain::attend({kDim, k_side.view(), v_side.view()}, {&query, 1});
+      const float* row = found.view().row(t - kFirst, h);
+      ASSERT_EQ(test::patterns(expected), test::patterns({row, row + kDim})) << t << " " << h;
+    }
+  }
+}
 
 std::string refusal(const std::string& descriptor, int dim = 64,
                     NonFinite nonfinite = NonFinite::kRefuse) {
