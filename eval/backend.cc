@@ -27,8 +27,9 @@ class CpuBackend final : public Backend {
   const model::ModelConfig& config() const override { return model_.config(); }
   model::Transformer& engine(const EngineNeeds& needs) override {
     engine_.reset();
-    engine_ = std::make_unique<model::Engine>(model_, ref::factory(needs.scheme, needs.artifacts),
-                                              needs.mode, threads_, needs.nonfinite);
+    engine_ =
+        std::make_unique<model::Engine>(model_, ref::factory(needs.scheme, needs.artifacts),
+                                        needs.mode, threads_, needs.nonfinite, needs.arithmetic);
     return *engine_;
   }
   std::unique_ptr<model::LossGradient> loss_gradient(int64_t) override {
@@ -51,9 +52,10 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return kCuda; }
   const model::ModelConfig& config() const override { return config_; }
   model::Transformer& engine(const EngineNeeds& needs) override {
-    const std::string key = fmt::format("{}/{}/{}/{}/{}/{}", model::cache_mode_name(needs.mode),
+    const std::string key = fmt::format("{}/{}/{}/{}/{}/{}/{}", model::cache_mode_name(needs.mode),
                                         needs.scheme.versioned(), static_cast<int>(needs.nonfinite),
-                                        needs.sequences, needs.tokens, needs.pass_rows);
+                                        arithmetic_name(needs.arithmetic), needs.sequences,
+                                        needs.tokens, needs.pass_rows);
     if (const auto found = engines_.find(key); found != engines_.end()) return *found->second;
     if (engines_.size() >= kMostEngines) engines_.clear();
     return *engines_.emplace(key, make(needs)).first->second;
@@ -70,6 +72,7 @@ class CudaBackend final : public Backend {
     const gpu::EngineSettings settings{
         .mode = needs.mode,
         .nonfinite = needs.nonfinite,
+        .arithmetic = needs.arithmetic,
         .artifacts = needs.artifacts,
         .limits = {.sequences = static_cast<int32_t>(needs.sequences),
                    .tokens = static_cast<int32_t>(needs.tokens),
@@ -89,6 +92,10 @@ class CudaBackend final : public Backend {
 };
 
 }  // namespace
+
+Arithmetic scheme_arithmetic(const Descriptor& scheme, Arithmetic run) {
+  return scheme == Descriptor::parse(kBaseScheme) ? Arithmetic::kIeee : run;
+}
 
 std::unique_ptr<Backend> open_backend(std::string_view name, const model::Checkpoint& checkpoint,
                                       int threads) {

@@ -23,11 +23,16 @@ inline constexpr const char* kBaseScheme = "fp:f32";
 inline constexpr const char* kCpu = "cpu";
 inline constexpr const char* kCuda = "cuda";
 
+// Of attention over the caches of a scheme in a run: the run's, but `ieee` of the unquantised
+// model.
+Arithmetic scheme_arithmetic(const Descriptor& scheme, Arithmetic run);
+
 // What an engine is asked for.
 struct EngineNeeds {
   Descriptor scheme;
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
+  Arithmetic arithmetic = Arithmetic::kIeee;  // as scheme_arithmetic says
   Artifacts artifacts = nullptr;
   int64_t sequences = 1;  // open at a time, at most
   int64_t tokens = 0;     // of the longest sequence

@@ -1,5 +1,7 @@
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <thread>
@@ -22,13 +24,13 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr const char* kHelp =
-    R"(usage: kvx check [--backend cuda|cpu] [--set full|smoke] [--filter X] [options]
+    R"(usage: kvx check [--backend cuda|cpu] [--arithmetic ieee|fixed] [--set full|smoke] [--filter X] [options]
        kvx check --case FILE|'scheme=... steps=...' [options]
        kvx check --seconds N [--seed S] [options]
 
 Proves a backend equal to the reference, bit for bit: stored content (E0), decoded values (E1) and
 attention (E2), on the cases of tests/inputs or on random ones. The backend cpu is the reference
-itself in other chunks. Whole models (E3): kvx eval --backend cpu,cuda. eval/check/check.md says
+itself in other chunks, in arithmetic fixed by its vectorised loops. Whole models (E3): kvx eval --backend cpu,cuda. eval/check/check.md says
 what is compared.
 
 Exit codes: 0 equal everywhere; 1 a difference, a case or family that shows none of the events it is
@@ -38,6 +40,7 @@ for (MISTRUSTED), or nothing selected; 2 usage; 3 no such backend here, or input
 
 constexpr std::string_view kBackends[] = {"cuda", "cpu"};
 constexpr std::string_view kSets[] = {"full", "smoke"};
+constexpr std::string_view kArithmetics[] = {"ieee", "fixed"};
 
 po::options_description describe() {
   const auto text = [](const char* name) { return po::value<std::string>()->value_name(name); };
@@ -47,6 +50,8 @@ po::options_description describe() {
   add("set", text("X")->default_value("full"), "full, or smoke: a few of every family");
   add("filter", text("X")->default_value(""),
       "only cases whose name or scheme matches a glob, or contains a text");
+  add("arithmetic", text("X"),
+      "of attention: ieee (default), or fixed: cases of the schemes that have it");
   add("case", text("X"), "one case: a saved file, or its text");
   add("seconds", text("N"), "random cases for so long");
   add("seed", text("N"), "of the random cases");
@@ -81,14 +86,35 @@ check::Family single(check::Case one) {
   return family;
 }
 
+Arithmetic arithmetic_of(const Options& options) {
+  if (!options.has("arithmetic")) return Arithmetic::kIeee;
+  return check::parse_arithmetic(options.choice("arithmetic", kArithmetics));
+}
+
+// Registered schemes that have no case in the arithmetic.
+std::vector<std::string> without_arithmetic(const Options& options) {
+  std::vector<std::string> names;
+  const auto families = check::read_families(options.text("inputs"), arithmetic_of(options));
+  for (const SchemeSchema& scheme : schemes())
+    if (std::ranges::find(families, scheme.name, &check::Family::scheme) == families.end())
+      names.emplace_back(scheme.name);
+  return names;
+}
+
 std::vector<check::Family> chosen_families(const Options& options) {
   if (options.has("case")) {
     const std::string given = options.required("case");
     const bool is_text = given.find('=') != std::string::npos && !std::filesystem::exists(given);
     return {single(is_text ? check::parse_case(given) : check::read_case(given))};
   }
-  return check::select(check::read_families(options.text("inputs")),
-                       {options.choice("set", kSets) == "smoke", options.text("filter")});
+  const auto families =
+      check::select(check::read_families(options.text("inputs"), arithmetic_of(options)),
+                    {options.choice("set", kSets) == "smoke", options.text("filter")});
+  if (families.empty() && arithmetic_of(options) == Arithmetic::kFixed)
+    throw usage_error(
+        fmt::format("--arithmetic fixed: no case matches --filter {}; without it are {}",
+                    options.text("filter"), fmt::join(without_arithmetic(options), ", ")));
+  return families;
 }
 
 void list(const std::vector<check::Family>& families) {
@@ -154,7 +180,7 @@ class Reporter {
       check::Family family;
       family.name = "fuzz";
       for (int i = 0; i < 16 * settings_.threads; ++i)
-        family.cases.push_back(check::fuzz_case(seed, index++, wanted));
+        family.cases.push_back(check::fuzz_case(seed, index++, wanted, arithmetic_of(options_)));
       // All schemes drawn are the subject's.
       check::Subject subject = subject_;
       subject.has = [](std::string_view) { return true; };
@@ -201,6 +227,8 @@ int cmd_check(const std::vector<std::string>& words) {
   const std::string backend = options.choice("backend", kBackends);
   const bool random = options.has("seconds");
   if (options.has("seed") && !random) throw usage_error("--seed is of --seconds");
+  if (options.has("arithmetic") && options.has("case"))
+    throw usage_error("--arithmetic: a case names its own");
   if (random && options.has("case")) throw usage_error("--seconds and --case do not go together");
   std::vector<check::Family> families;
   if (!random) families = chosen_families(options);
@@ -209,7 +237,12 @@ int cmd_check(const std::vector<std::string>& words) {
     return static_cast<int>(families.empty() ? Exit::kVerdict : Exit::kGood);
   }
   Reporter reporter(options, backend == "cpu" ? check::cpu_subject() : cuda_subject());
-  if (!random) return reporter.finish(reporter.families(families));
+  if (!random) {
+    check::Report report = reporter.families(families);
+    if (!options.has("case") && options.text("filter").empty())
+      report.other_arithmetic = without_arithmetic(options);
+    return reporter.finish(report);
+  }
   const int64_t seed = options.has("seed")
                            ? options.integer("seed", 0, INT64_MAX)
                            : std::chrono::duration_cast<std::chrono::seconds>(

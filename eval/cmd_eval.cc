@@ -52,6 +52,10 @@ error: relative errors of K, V, attention weights and attention output of every 
   alone on what the unquantised model computes there, over the first windows of the text
   (--error-windows N). The caches are the reference's, whatever backend runs the model.
 
+--arithmetic fixed: attention over the caches sums integers (sim/num/fixed.md), of schemes with affine
+  codes: int, kivi. The unquantised model, fp:f32, stays ieee, and with it contexts and prompts that
+  are read exactly. A folder holds one arithmetic.
+
 --backend cuda computes the same bits on a GPU. In every pass of ppl the reference computes a layer
 again from the activations of the pass (--shadow N: N layers) and compares what the cache stores,
 what it decodes to and the attention of some queries; generated tasks have no shadow. --backend

@@ -149,6 +149,7 @@ class ErrorPart final : public RunPart {
             make({.shape = {static_cast<int>(layer), base[layer].kv_heads, base[layer].dim},
                   .windows = unit.mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
                   .nonfinite = in_.nonfinite,
+                  .arithmetic = scheme_arithmetic(*unit.scheme, in_.arithmetic),
                   .artifacts = in_.artifacts.artifacts(),
                   .rope_steps = rope_steps});
         results[layer] = layer_result(*cache, base[layer], unit.mode);

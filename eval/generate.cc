@@ -67,6 +67,7 @@ class Batch {
     return {.scheme = scheme,
             .mode = settings.mode,
             .nonfinite = settings.nonfinite,
+            .arithmetic = scheme_arithmetic(scheme, settings.arithmetic),
             .artifacts = settings.artifacts,
             .sequences = rounded_up(std::ssize(prompts) + std::ssize(contexts), 8),
             .tokens = rounded_up(tokens, 512),

@@ -25,6 +25,7 @@ struct Prompt {
 struct GenerateSettings {
   model::CacheMode mode = model::CacheMode::kContextExact;  // any but `all`
   NonFinite nonfinite = NonFinite::kRefuse;
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of the run
   Artifacts artifacts = nullptr;
 };
 

@@ -28,6 +28,7 @@ using model::CacheMode;
 
 constexpr int64_t kDefaultBatch = 16;
 constexpr std::array<std::string_view, 2> kNonFinite{"refuse", "propagate"};
+constexpr std::array<std::string_view, 2> kArithmetics{"ieee", "fixed"};
 
 void check_backend(const std::string& backend, const std::vector<Descriptor>& schemes) {
   if (const std::string reason = backend_unavailable(backend); !reason.empty())
@@ -54,6 +55,8 @@ void check_shapes(const Inputs& in, const model::ModelConfig& config) {
         const CacheConfig cache{
             .shape = {layer, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
             .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
+            .nonfinite = in.nonfinite,
+            .arithmetic = scheme_arithmetic(scheme, in.arithmetic),
             .artifacts = in.artifacts.artifacts()};
         in.artifacts.factory(scheme)(cache);
         if (layer == 0 && in.backends.back() == kCuda) gpu::make_cache(scheme, cache);
@@ -101,11 +104,13 @@ Json make_header(const Inputs& in, const std::string& model_path, const std::str
   const std::vector<uint64_t> steps = model::rope_steps(*in.checkpoint);
   Json header;
   header["schema"] = kRunSchema;
-  header["identity"] = {{"arithmetic", "ieee"},
+  header["identity"] = {{"arithmetic", arithmetic_name(in.arithmetic)},
                         {"model_sha256", in.checkpoint->sha256()},
                         {"tokenizer_sha256", in.tokenizer->sha256()},
                         {"nonfinite", nonfinite},
                         {"rope_steps_sha256", sha256_hex(std::as_bytes(std::span(steps)))}};
+  if (in.arithmetic != Arithmetic::kIeee)
+    header["identity"]["base_arithmetic"] = arithmetic_name(Arithmetic::kIeee);
   header["tasks"] = Json::object();
   header["measured"] = Json::object();
   if (in.ppl) {
@@ -167,6 +172,10 @@ po::options_description eval_options() {
       "threads; 0: as many as OpenMP says; results do not depend on it");
   add("seed", text()->default_value("1"), "of the bootstrap intervals");
   add("nonfinite", text()->default_value("refuse"), "infinite or NaN K and V: refuse or propagate");
+  add("arithmetic", text()->default_value("ieee"),
+      "of attention over the caches: ieee, or fixed: exact integer sums over codes, of int and "
+      "kivi; "
+      "fp:f32 and what is read as computed stay ieee");
   add("kl", po::bool_switch(), "print the statistics of the divergence from fp:f32 as well");
   add("bins", text(), "print the scores by position as well, in that many bins (files: 8)");
   add("json", po::bool_switch(), "print one JSON document instead of the table");
@@ -193,6 +202,8 @@ Inputs read_inputs(const Options& options, const std::vector<std::string>& words
   in.backends = parse_backends(options.required("backend"));
   const std::string nonfinite = options.choice("nonfinite", kNonFinite);
   in.nonfinite = nonfinite == "refuse" ? NonFinite::kRefuse : NonFinite::kPropagate;
+  in.arithmetic = options.choice("arithmetic", kArithmetics) == "fixed" ? Arithmetic::kFixed
+                                                                        : Arithmetic::kIeee;
   in.out = options.has("out") ? options.required("out") : default_folder(model_path);
   in.threads = static_cast<int>(options.integer("threads", 0, 4096));
   in.seed = static_cast<uint64_t>(options.integer("seed", 0, INT64_MAX));

@@ -41,8 +41,9 @@ struct Inputs {
   std::vector<TaskInputs> tasks;
   int64_t batch = 0;  // samples that are generated together, at most
   NonFinite nonfinite = NonFinite::kRefuse;
-  std::vector<std::string> backends;  // that run every unit, at least one
-  int64_t shadow_layers = 0;          // of every pass that is not the CPU's (shadow.h)
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of attention under every scheme but fp:f32
+  std::vector<std::string> backends;          // that run every unit, at least one
+  int64_t shadow_layers = 0;                  // of every pass that is not the CPU's (shadow.h)
   uint64_t seed = 1;
   int threads = 0;
   std::string out;  // run folder

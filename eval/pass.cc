@@ -51,6 +51,7 @@ class Pass {
         engine_(backend.engine({.scheme = scheme,
                                 .mode = settings.mode,
                                 .nonfinite = settings.nonfinite,
+                                .arithmetic = scheme_arithmetic(scheme, settings.arithmetic),
                                 .artifacts = settings.artifacts,
                                 .tokens = static_cast<int64_t>(window.tokens.size()),
                                 .pass_rows = largest_piece()})),

@@ -54,8 +54,9 @@ struct ShadowSettings {
 struct PassSettings {
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
-  int threads = 0;                // of the judge; 0: as OpenMP says
-  Artifacts artifacts = nullptr;  // must be set for schemes that name one
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of the run
+  int threads = 0;                            // of the judge; 0: as OpenMP says
+  Artifacts artifacts = nullptr;              // must be set for schemes that name one
   int64_t kept_bytes = default_kept_bytes();
   ShadowSettings shadow{};
   std::vector<uint64_t> rope_steps = {};  // of the model: the shadow's caches rotate by them

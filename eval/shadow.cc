@@ -8,6 +8,7 @@
 #include "sim/gen/random.h"
 #include "sim/model/attention_rows.h"
 #include "sim/num/attention.h"
+#include "sim/num/fixed_cache.h"
 
 namespace kvx::eval {
 namespace {
@@ -75,6 +76,7 @@ Shadow::Shadow(const Descriptor& scheme, const model::ModelConfig& config,
         {.shape = {layer, static_cast<int>(config.kv_heads), static_cast<int>(config.head_dim)},
          .windows = settings.mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
          .nonfinite = settings.nonfinite,
+         .arithmetic = scheme_arithmetic(scheme, settings.arithmetic),
          .artifacts = settings.artifacts,
          .rope_steps = settings.rope_steps});
     const SeqId seq = cache->open();
@@ -131,7 +133,8 @@ void Shadow::compute(const Taken& taken) {
   layer.cache->append(rows_of(stored, shape.kv_heads, shape.head_dim), v, {&span, 1});
   SeenRows seen_k, seen_v;
   const bool held = settings_.mode == CacheMode::kAll && !piece.exact;
-  if (held) {
+  const bool fixed = layer.cache->config().arithmetic == Arithmetic::kFixed;
+  if (held && !fixed) {
     seen_k = held_rows(*layer.cache, layer.seq, Side::kK);
     seen_v = held_rows(*layer.cache, layer.seq, Side::kV);
   }
@@ -141,9 +144,14 @@ void Shadow::compute(const Taken& taken) {
     const ConstRows q = rows_of(taken.q[i], heads, shape.head_dim);
     std::vector<float> expected(taken.q[i].size());
     const Rows out = dense_rows(expected.data(), 1, heads, shape.head_dim);
+    const Span query{.seq = layer.seq, .first = position, .count = 1};
     if (piece.exact) {
       attend(
           q, k, v, [](int64_t) { return true; }, position, out);
+    } else if (held && fixed) {
+      const num::fixed::SpanReads reads(*layer.cache, query, true, q, out);
+      for (int head = 0; head < shape.kv_heads; ++head)
+        reads.attend(head, 0, 1, num::fixed::plain::attend);
     } else if (held) {
       const auto seen = [&](int64_t t) {
         const size_t row = static_cast<size_t>(t);
@@ -152,7 +160,6 @@ void Shadow::compute(const Taken& taken) {
       attend(q, rows_of(seen_k.values, shape.kv_heads, shape.head_dim),
              rows_of(seen_v.values, shape.kv_heads, shape.head_dim), seen, position, out);
     } else {
-      const Span query{.seq = layer.seq, .first = position, .count = 1};
       layer.cache->attend(q, {&query, 1}, out);
     }
     count_.attention += std::ssize(expected);

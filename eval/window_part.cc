@@ -122,6 +122,7 @@ class WindowPart final : public RunPart {
     PassSettings settings;
     settings.mode = mode;
     settings.nonfinite = in_.nonfinite;
+    settings.arithmetic = in_.arithmetic;
     settings.threads = in_.threads;
     settings.artifacts = in_.artifacts.artifacts();
     if (backend != kCpu) {

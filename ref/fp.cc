@@ -46,6 +46,7 @@ class FpCoder final : public BlockCoder {
 }  // namespace
 
 std::unique_ptr<StoredCache> make_fp(const Descriptor& descriptor, const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "it has no codes");
   const std::string type = descriptor.get_word("type");
   Traits traits;
   traits.input = type == "f32"   ? InputType::kF32

@@ -187,6 +187,7 @@ std::shared_ptr<const Artifact> calibration(const Descriptor& descriptor,
 }  // namespace
 
 std::unique_ptr<StoredCache> make_fp8(const Descriptor& descriptor, const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "its codes are floats");
   const bool e5m2 = descriptor.get_word("type") == "e5m2";
   const std::string kind = descriptor.get_word("scale");
   const bool calibrated = kind == "tensor" || kind == "head";

@@ -262,6 +262,7 @@ class GgmlCoder final : public BlockCoder {
 }  // namespace
 
 std::unique_ptr<StoredCache> make_ggml(const Descriptor& descriptor, const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "scales of its block formats may be negative");
   const std::string type = descriptor.get_word("type");
   const int dim = config.shape.head_dim;
   if (dim % static_cast<int>(kBlock) != 0) {

@@ -38,7 +38,8 @@ GroupFormat format_of(GroupAxis axis, int dim, int group, int bits, bool symmetr
           .group = group,
           .bits = bits,
           .is_signed = symmetric,
-          .has_zero = !symmetric};
+          .has_zero = !symmetric,
+          .subtracts_zero = !symmetric};
 }
 
 class AsymmetricCoder final : public GroupedCoder {
@@ -143,12 +144,15 @@ SideScheme make_side(const Descriptor& descriptor, const std::string& side, int 
   }
   const GroupAxis axis = along_tokens ? GroupAxis::kTokens : GroupAxis::kChannels;
   const auto group = static_cast<int>(g);
-  SideScheme result;
+  std::unique_ptr<GroupedCoder> coder;
   if (descriptor.has_flag("sym")) {
-    result.coder = std::make_unique<SymmetricCoder>(axis, dim, group, bits);
+    coder = std::make_unique<SymmetricCoder>(axis, dim, group, bits);
   } else {
-    result.coder = std::make_unique<AsymmetricCoder>(axis, dim, group, bits);
+    coder = std::make_unique<AsymmetricCoder>(axis, dim, group, bits);
   }
+  SideScheme result;
+  result.affine = coder->affine();
+  result.coder = std::move(coder);
   // A query reads its own row, and a group that its token completes, decoded.
   const int64_t block = result.coder->tokens();
   result.rule.sealed_after = [block](int64_t length) { return length / block * block; };
@@ -168,6 +172,9 @@ SideScheme make_side(const Descriptor& descriptor, const std::string& side, int 
 
 std::unique_ptr<StoredCache> make_int(const Descriptor& descriptor, const CacheConfig& config) {
   const int dim = config.shape.head_dim;
+  require_fixed_domain(descriptor, config);
+  if (descriptor.get_word("vaxis") == "channel")
+    refuse_fixed(descriptor, config, "its groups of V lie along tokens");
   return std::make_unique<PrefixCache>(Traits{}, config, make_side(descriptor, "k", dim),
                                        make_side(descriptor, "v", dim));
 }

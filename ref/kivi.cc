@@ -147,14 +147,19 @@ std::unique_ptr<StoredCache> make_kivi(const Descriptor& descriptor, const Cache
   const bool windows = config.windows == Windows::kKept;
   const int64_t r = windows ? residual : 0;
   const bool before_read = !windows || descriptor.get_word("profile") == "paper";
-  const auto coder = [&](GroupAxis axis, const char* bits) {
-    return std::make_unique<KiviCoder>(axis, dim, group,
-                                       static_cast<int>(descriptor.get_int(bits)));
+  require_fixed_domain(descriptor, config);
+  const auto side = [&](GroupAxis axis, const char* bits, SealRule rule) {
+    auto coder =
+        std::make_unique<KiviCoder>(axis, dim, group, static_cast<int>(descriptor.get_int(bits)));
+    SideScheme result;
+    result.affine = coder->affine();
+    result.coder = std::move(coder);
+    result.rule = std::move(rule);
+    return result;
   };
   return std::make_unique<PrefixCache>(
-      Traits{}, config,
-      SideScheme{coder(GroupAxis::kTokens, "k"), key_rule(r > 0 ? r : group, before_read)},
-      SideScheme{coder(GroupAxis::kChannels, "v"), value_rule(r, before_read)});
+      Traits{}, config, side(GroupAxis::kTokens, "k", key_rule(r > 0 ? r : group, before_read)),
+      side(GroupAxis::kChannels, "v", value_rule(r, before_read)));
 }
 
 }  // namespace kvx::ref

@@ -9,6 +9,7 @@
 // - Every token but the sink is sealed when it is appended, before the read.
 #include <utility>
 
+#include "ref/cache/affine.h"
 #include "ref/kvquant/cache.h"
 #include "ref/registry.h"
 #include "sim/api/error.h"
@@ -44,6 +45,7 @@ std::shared_ptr<const Artifact> artifact_of(const Descriptor& descriptor, const 
 }  // namespace
 
 std::unique_ptr<StoredCache> make_kvquant(const Descriptor& descriptor, const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "its codes are places in a codebook");
   const Settings settings = kvquant::read_settings(descriptor);
   const LayerShape& shape = config.shape;
   const int64_t channels = int64_t{shape.kv_heads} * shape.head_dim;

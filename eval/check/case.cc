@@ -51,6 +51,8 @@ void set(Case& one, std::string_view key, std::string_view value) {
     one.windows = parse_windows(value);
   } else if (key == "nonfinite") {
     one.nonfinite = parse_nonfinite(value);
+  } else if (key == "arithmetic") {
+    one.arithmetic = parse_arithmetic(value);
   } else if (key == "inspect") {
     one.inspect_each = choice(key, value, "end", "each");
   } else if (key == "attend") {
@@ -83,6 +85,7 @@ std::vector<std::pair<std::string, std::string>> words(const Case& one) {
   add(one.batch != plain.batch, "batch", std::to_string(one.batch));
   add(one.windows != plain.windows, "windows", "none");
   add(one.nonfinite != plain.nonfinite, "nonfinite", "propagate");
+  add(one.arithmetic != plain.arithmetic, "arithmetic", arithmetic_name(one.arithmetic));
   add(one.inspect_each, "inspect", "each");
   add(one.attend_each, "attend", "each");
   return all;
@@ -187,6 +190,10 @@ Windows parse_windows(std::string_view text) {
 NonFinite parse_nonfinite(std::string_view text) {
   return choice("nonfinite", text, "refuse", "propagate") ? NonFinite::kPropagate
                                                           : NonFinite::kRefuse;
+}
+
+Arithmetic parse_arithmetic(std::string_view text) {
+  return choice("arithmetic", text, "ieee", "fixed") ? Arithmetic::kFixed : Arithmetic::kIeee;
 }
 
 Case parse_case(std::string_view text) {

@@ -54,8 +54,9 @@ struct Case {
   int batch = 1;  // sequences that are open from the start
   Windows windows = Windows::kKept;
   NonFinite nonfinite = NonFinite::kRefuse;
-  bool inspect_each = false;  // content after every append, not only the last
-  bool attend_each = false;   // attention after every append, not only the last
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of attention
+  bool inspect_each = false;                  // content after every append, not only the last
+  bool attend_each = false;                   // attention after every append, not only the last
 
   bool operator==(const Case&) const = default;
   int64_t tokens() const;  // of sequence 0 at the end
@@ -74,5 +75,6 @@ void write_case(const std::string& path, const Case& one, const std::string& why
 std::pair<int, int> parse_heads(std::string_view text);  // "8/2": query heads, KV heads
 Windows parse_windows(std::string_view text);            // kept, none
 NonFinite parse_nonfinite(std::string_view text);        // refuse, propagate
+Arithmetic parse_arithmetic(std::string_view text);      // ieee, fixed
 
 }  // namespace kvx::check

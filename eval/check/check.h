@@ -63,6 +63,7 @@ struct Report {
   std::string subject;
   std::vector<CaseResult> cases;
   std::vector<std::string> without;  // schemes that were selected and the subject does not have
+  std::vector<std::string> other_arithmetic;  // schemes that do not have the one asked for
   // Families that were judged whole and lack an event they must show: "NAME: EVENT, EVENT".
   std::vector<std::string> lacking;
   bool stopped = false;

@@ -44,6 +44,17 @@ constexpr const char* kNames[kEvents] = {
     "cut",
     "cut-refused",
     "refused",
+    "tiles",
+    "tile-segments",
+    "spans",
+    "score-clamp",
+    "later-maximum",
+    "far-weight",
+    "key-floor",
+    "value-floor",
+    "exact-tile",
+    "exact-keys",
+    "exact-values",
 };
 
 // The last token that the text of ranges says is sealed, and 1; 0 where none is.
@@ -135,6 +146,8 @@ Events EventWatch::finish() {
     if (step.kind == Step::kFork) set(Event::kFork);
     if (step.kind == Step::kCut) set(Event::kCut);
   }
+  if (one_.arithmetic == Arithmetic::kFixed)
+    events_ |= fixed_events(one_, inputs_, content_, read_sealed_["k"], read_sealed_["v"]);
   return events_ | value_events(one_, inputs_, content_);
 }
 

@@ -50,9 +50,21 @@ enum class Event : uint8_t {
   kFork,
   kCut,
   kCutRefused,
-  kRefused,  // an append refused for a value that is not finite
+  kRefused,  // an append refused for a value, or under `fixed` a scale, that is not finite
+  // Of attention in arithmetic `fixed` (fixed.md), of the last append's last token.
+  kTiles,         // over more than 128 rows: several tiles
+  kTileSegments,  // over more than 1024
+  kSpans,         // over more than 8192
+  kScoreClamp,    // a score beyond 2^20
+  kLaterMaximum,  // a maximum in a tile behind the first
+  kFarWeight,     // a weight, of a row in its tile or of a tile in the fold, below 2^-100
+  kKeyFloor,      // q * s of a K group all below 2^-64
+  kValueFloor,    // scales or zeros of V of a tile all below 2^-64
+  kExactTile,     // a tile without a sealed row of V
+  kExactKeys,     // a row read exactly of K and sealed of V
+  kExactValues,   // the other way round
 };
-inline constexpr int kEvents = static_cast<int>(Event::kRefused) + 1;
+inline constexpr int kEvents = static_cast<int>(Event::kExactValues) + 1;
 using Events = std::bitset<kEvents>;
 
 const char* event_name(Event event);
@@ -87,5 +99,11 @@ class EventWatch final : public Recorder {
 // The events of the arithmetic in sequence 0's K and V; `content` holds its canonical tensors.
 Events value_events(const Case& one, const Inputs& inputs,
                     const std::map<std::string, Thing>& content);
+
+// The events of arithmetic `fixed`; the last query read rows of K below `k_sealed` sealed, of V
+// below `v_sealed`, and the others exactly.
+Events fixed_events(const Case& one, const Inputs& inputs,
+                    const std::map<std::string, Thing>& content, int64_t k_sealed,
+                    int64_t v_sealed);
 
 }  // namespace kvx::check

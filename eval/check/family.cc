@@ -146,6 +146,7 @@ void enumerate(const Json& json, Family& family) {
     if (!chosen.contains("seeds"))
       chosen["seeds"] = std::to_string(gen::Source{1, 0, 1}.words(point)[0] % 100000);
     Case one = make_case(chosen);
+    one.arithmetic = family.arithmetic;
     if (!possible(one)) continue;
     one.name = fmt::format("{}/{}", family.name, family.cases.size());
     family.cases.push_back(std::move(one));
@@ -178,10 +179,12 @@ std::vector<Family> parse_families(const std::string& text, const std::string& w
     const Json document = Json::parse(text);
     const std::string scheme = document.at("scheme").get<std::string>();
     const Events events = parse_events(texts(document.at("events")));
+    const Arithmetic arithmetic = parse_arithmetic(document.value("arithmetic", "ieee"));
     std::vector<Family> families;
     for (const Json& json : document.at("families")) {
       Family family;
       family.scheme = scheme;
+      family.arithmetic = arithmetic;
       family.name = scheme + "/" + json.at("name").get<std::string>();
       at = where + ": " + family.name;
       check_keys(json);
@@ -198,7 +201,7 @@ std::vector<Family> parse_families(const std::string& text, const std::string& w
   }
 }
 
-std::vector<Family> read_families(const std::string& folder) {
+std::vector<Family> read_families(const std::string& folder, Arithmetic arithmetic) {
   std::vector<Family> families;
   for (const SchemeSchema& scheme : schemes()) {
     const std::string of_scheme = folder + "/" + std::string(scheme.name);
@@ -212,7 +215,7 @@ std::vector<Family> read_families(const std::string& folder) {
       for (Family& family : parse_families(eval::read_file(path), path)) {
         if (family.scheme != scheme.name)
           throw environment_error(fmt::format("{}: scheme '{}'", path, family.scheme));
-        families.push_back(std::move(family));
+        if (family.arithmetic == arithmetic) families.push_back(std::move(family));
       }
   }
   return families;

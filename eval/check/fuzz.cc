@@ -97,9 +97,15 @@ std::vector<Step> steps(Dice& dice, const Case& one) {
   return all;
 }
 
+// Whether queries of the fill are of the range of arithmetic `fixed`.
+bool finite(gen::Fill fill) {
+  return fill != gen::Fill::kNonFinite && fill != gen::Fill::kF32Extreme;
+}
+
 }  // namespace
 
-Case fuzz_case(uint64_t seed, uint64_t index, const std::function<bool(std::string_view)>& wanted) {
+Case fuzz_case(uint64_t seed, uint64_t index, const std::function<bool(std::string_view)>& wanted,
+               Arithmetic arithmetic) {
   std::vector<const SchemeSchema*> known;
   for (const SchemeSchema& scheme : schemes())
     if (wanted(scheme.name)) known.push_back(&scheme);
@@ -122,6 +128,11 @@ Case fuzz_case(uint64_t seed, uint64_t index, const std::function<bool(std::stri
     one.inspect_each = dice.one_in(3);
     one.attend_each = dice.one_in(3);
     one.steps = steps(dice, one);
+    if (arithmetic == Arithmetic::kFixed) {
+      one.arithmetic = arithmetic;
+      one.nonfinite = NonFinite::kRefuse;
+      if (!finite(one.q)) one.q = gen::Fill::kNormal;
+    }
     try {
       const Descriptor parsed = Descriptor::parse(descriptor(
           *known[static_cast<size_t>(dice.below(static_cast<int64_t>(known.size())))], dice));

@@ -8,7 +8,9 @@
 
 namespace kvx::check {
 
-// `wanted` says which schemes may be drawn, by name. Throws a usage Error where it wants none.
-Case fuzz_case(uint64_t seed, uint64_t index, const std::function<bool(std::string_view)>& wanted);
+// `wanted` says which schemes may be drawn, by name. Throws a usage Error where it wants none, or
+// none that has the arithmetic.
+Case fuzz_case(uint64_t seed, uint64_t index, const std::function<bool(std::string_view)>& wanted,
+               Arithmetic arithmetic = Arithmetic::kIeee);
 
 }  // namespace kvx::check

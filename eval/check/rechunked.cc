@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "sim/api/forwarding_cache.h"
+#include "sim/num/fixed_cache.h"
 
 namespace kvx::check {
 namespace {
@@ -62,7 +63,7 @@ class Rechunked final : public ForwardingCache<LayerCache> {
       for (const Piece& piece : pieces(span.seq)) {
         const Span part{
             .seq = piece.snapshot, .first = piece.first, .count = piece.end - piece.first};
-        inner().attend(q.slice(at, part.count), {&part, 1}, out.slice(at, part.count));
+        attend_piece(q.slice(at, part.count), part, out.slice(at, part.count));
         at += part.count;
       }
     }
@@ -84,13 +85,22 @@ class Rechunked final : public ForwardingCache<LayerCache> {
     SeqId snapshot;
   };
 
-  // Values that may be refused.
+  // Values that may be refused: they, or under `fixed` the scale of a range of theirs, may be
+  // infinite in binary16.
   static bool odd(ConstRows rows) {
     for (int64_t t = 0; t < rows.tokens; ++t)
       for (int h = 0; h < rows.heads; ++h)
         for (int c = 0; c < rows.dim; ++c)
-          if (!(std::abs(rows.row(t, h)[c]) < 65504.0f)) return true;
+          if (!(std::abs(rows.row(t, h)[c]) < 32752.0f)) return true;
     return false;
+  }
+
+  // Under `fixed` by the vectorised loops; the cache's own are the plain ones.
+  void attend_piece(ConstRows q, const Span& span, Rows out) const {
+    if (inner().config().arithmetic == Arithmetic::kFixed)
+      num::fixed::attend(inner(), q, {&span, 1}, out, num::fixed::attend);
+    else
+      inner().attend(q, {&span, 1}, out);
   }
 
   // An append is refused as a whole and names its first odd value: tried on forks.

@@ -70,6 +70,8 @@ std::string report_text(const Report& report) {
   }
   std::string text = eval::align_columns(rows, 1);
   for (const std::string& scheme : report.without) text += fmt::format("{}: no kernels\n", scheme);
+  for (const std::string& scheme : report.other_arithmetic)
+    text += fmt::format("{}: not in this arithmetic\n", scheme);
   size_t told = 0;
   for (const CaseResult& result : report.cases) {
     if (!result.judged || result.judgement.good()) continue;
@@ -119,9 +121,15 @@ Json report_json(const Report& report) {
     failure["repro"] = result.repro;
     failures.push_back(failure);
   }
-  return {{"good", report.good()},    {"subject", report.subject}, {"seconds", report.seconds},
-          {"schemes", schemes},       {"without", report.without}, {"failures", failures},
-          {"mistrusted", mistrusted}, {"lacking", report.lacking}};
+  return {{"good", report.good()},
+          {"subject", report.subject},
+          {"seconds", report.seconds},
+          {"schemes", schemes},
+          {"without", report.without},
+          {"failures", failures},
+          {"mistrusted", mistrusted},
+          {"lacking", report.lacking},
+          {"other_arithmetic", report.other_arithmetic}};
 }
 
 std::string report_junit(const Report& report) {
@@ -143,6 +151,9 @@ std::string report_junit(const Report& report) {
   }
   for (const std::string& scheme : report.without)
     suites.push_back({scheme, {}, {{"kvx.check." + scheme, scheme, {}, {}, "no kernels"}}});
+  for (const std::string& scheme : report.other_arithmetic)
+    suites.push_back(
+        {scheme, {}, {{"kvx.check." + scheme, scheme, {}, {}, "not in this arithmetic"}}});
   for (const std::string& lacking : report.lacking)
     suites.push_back({"events",
                       {},

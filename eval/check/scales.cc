@@ -60,6 +60,7 @@ CacheConfig case_config(const Case& one) {
   config.shape = {.layer = 0, .kv_heads = one.kv_heads, .head_dim = one.dim};
   config.windows = one.windows;
   config.nonfinite = one.nonfinite;
+  config.arithmetic = one.arithmetic;
   config.artifacts = case_artifacts(one);
   if (one.dim % 2 == 0) config.rope_steps = num::rope_steps(one.dim, 10000.0, {});
   return config;

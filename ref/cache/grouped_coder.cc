@@ -112,6 +112,13 @@ void GroupedCoder::canonical(std::span<const std::byte> in, CanonicalBlock& out)
   }
 }
 
+AffineForm GroupedCoder::affine() const {
+  return {.along_tokens = format_.axis == GroupAxis::kTokens,
+          .group = format_.group,
+          .flip = static_cast<uint8_t>(format_.is_signed ? 1 << (format_.bits - 1) : 0),
+          .subtracts_zero = format_.subtracts_zero};
+}
+
 void GroupedCoder::from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const {
   std::vector<uint32_t> words;
   GroupCode code;

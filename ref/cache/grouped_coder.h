@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "ref/cache/affine.h"
 #include "sim/api/coder.h"
 
 namespace kvx::ref {
@@ -21,6 +22,7 @@ struct GroupFormat {
   int bits = 0;            // n
   bool is_signed = false;  // codes are two's complement; only names the dtype
   bool has_zero = false;
+  bool subtracts_zero = false;  // decoded as code * scale - zero
   bool official_words = false;  // the words are a published layout: part of the canonical content
 };
 
@@ -46,6 +48,8 @@ class GroupedCoder : public BlockCoder {
   void decode(std::span<const std::byte> in, std::span<float> x) const final;
   void canonical(std::span<const std::byte> in, CanonicalBlock& out) const final;
   void from_canonical(const CanonicalBlock& in, std::span<std::byte> out) const final;
+
+  AffineForm affine() const;
 
  protected:
   // x: [g], values of the input type, widened.

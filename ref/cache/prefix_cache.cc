@@ -27,6 +27,8 @@ PrefixCache::PrefixCache(const Traits& traits, const CacheConfig& config, SideSc
             "coders of another number of heads");
     for (int head = 0; head < config.shape.kv_heads; ++head) {
       const BlockCoder& coder = side.coder_of(head);
+      require(config.arithmetic == Arithmetic::kIeee || side.affine.has_value(),
+              "arithmetic fixed for a scheme without");
       require(coder.dim() == config.shape.head_dim && coder.tokens() == side.coder->tokens() &&
                   coder.bytes() == side.coder->bytes(),
               "coder of another shape");
@@ -69,10 +71,19 @@ void PrefixCache::append(ConstRows k, ConstRows v, std::span<const Span> spans) 
   try {
     add_rows(Side::kK, k, spans);
     add_rows(Side::kV, v, spans);
+    for (const Span& span : spans) {
+      Sequence& sequence = find(span.seq);
+      for (const Side side : kSides) {
+        seal(side, sequence.sides[static_cast<size_t>(side)], sealed(side, sequence),
+             scheme(side).rule.sealed_after(span.first + span.count));
+      }
+    }
   } catch (...) {
     for (const Span& span : spans) {
       Sequence& sequence = find(span.seq);
-      for (Store& store : sequence.sides) {
+      for (const Side side : kSides) {
+        Store& store = sequence.sides[static_cast<size_t>(side)];
+        cut_sealed(side, store, sealed(side, sequence));
         store.rows.resize(static_cast<size_t>((sequence.length - store.first_row) * token_bytes()));
       }
     }
@@ -80,12 +91,7 @@ void PrefixCache::append(ConstRows k, ConstRows v, std::span<const Span> spans) 
   }
   for (const Span& span : spans) {
     Sequence& sequence = find(span.seq);
-    const int64_t length = span.first + span.count;
-    for (const Side side : kSides) {
-      Store& store = sequence.sides[static_cast<size_t>(side)];
-      seal(side, store, sealed(side, sequence), scheme(side).rule.sealed_after(length));
-    }
-    sequence.length = length;
+    sequence.length = span.first + span.count;
     sequence.last_append = span.first;
     for (const Side side : kSides) drop_rows(side, sequence);
   }
@@ -137,6 +143,14 @@ void PrefixCache::seal(Side side, Store& store, int64_t from, int64_t to) const 
       end += block_bytes;
     }
   }
+  unpack(side, store, from / tokens);
+}
+
+void PrefixCache::cut_sealed(Side side, Store& store, int64_t tokens) const {
+  const BlockCoder& coder = *scheme(side).coder;
+  const int64_t blocks = tokens / coder.tokens();
+  store.sealed.resize(static_cast<size_t>(blocks * config_.shape.kv_heads * coder.bytes()));
+  store.affine.truncate(blocks);
 }
 
 // Rows that are sealed go, but for those a query of the last append may still read exactly.
@@ -177,11 +191,8 @@ void PrefixCache::truncate(SeqId seq, int64_t length) {
   }
   settle(seq);
   for (const Side side : kSides) {
-    const SideScheme& s = scheme(side);
     Store& store = sequence.sides[static_cast<size_t>(side)];
-    const int64_t after = s.rule.sealed_after(length);
-    store.sealed.resize(
-        static_cast<size_t>(after / s.coder->tokens() * config_.shape.kv_heads * s.coder->bytes()));
+    cut_sealed(side, store, scheme(side).rule.sealed_after(length));
     store.first_row = std::min(store.first_row, length);
     store.rows.resize(static_cast<size_t>((length - store.first_row) * token_bytes()));
   }

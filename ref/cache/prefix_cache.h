@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "ref/cache/affine.h"
 #include "sim/api/cache.h"
 
 namespace kvx::ref {
@@ -43,6 +44,7 @@ struct SideScheme {
   // Coders of KV heads 1, 2, ... where heads differ; of one size, with one list of fields.
   std::vector<std::unique_ptr<BlockCoder>> other_heads = {};
   std::vector<Table> tables = {};
+  std::optional<AffineForm> affine = {};  // set where the scheme has arithmetic `fixed`
 
   const BlockCoder& coder_of(int head) const {
     return head == 0 || other_heads.empty() ? *coder : *other_heads[static_cast<size_t>(head - 1)];
@@ -69,6 +71,7 @@ class PrefixCache final : public StoredCache {
   ReadMap reads(SeqId seq, Side side, int64_t query) const override;
   void read(SeqId seq, Side side, RowRange range, Rows out) const override;
   void attend(ConstRows q, std::span<const Span> spans, Rows out) const override;
+  AffineRows affine(SeqId seq, Side side, int kv_head) const override;
   void settle(SeqId seq) override;
   void truncate(SeqId seq, int64_t length) override;
 
@@ -90,6 +93,7 @@ class PrefixCache final : public StoredCache {
     // Tokens first_row .. length - 1, [token][kv head][dim] in the input type.
     std::vector<std::byte> rows;
     int64_t first_row = 0;  // at most the number of sealed tokens
+    AffineContent affine;   // of all of `sealed`, under arithmetic `fixed`
   };
   struct Sequence {
     int64_t length = 0;
@@ -107,6 +111,11 @@ class PrefixCache final : public StoredCache {
   // not finite.
   void add_rows(Side side, ConstRows rows, std::span<const Span> spans);
   void seal(Side side, Store& store, int64_t from, int64_t to) const;
+  // Adds sealed blocks from `block` on to the store's affine content, under arithmetic `fixed`.
+  void unpack(Side side, Store& store, int64_t block) const;
+  // Drops what lies behind the first `tokens` sealed tokens.
+  void cut_sealed(Side side, Store& store, int64_t tokens) const;
+  void attend_ieee(ConstRows q, std::span<const Span> spans, Rows out) const;
   void drop_rows(Side side, Sequence& sequence) const;
 
   int64_t sealed(Side side, const Sequence& s) const {

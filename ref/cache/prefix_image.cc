@@ -87,6 +87,7 @@ SeqId PrefixCache::restore(int64_t length, std::span<const std::byte> image) {
         std::copy_n(next, block_bytes, store.sealed.data() + index * block_bytes);
       }
     }
+    unpack(side, store, 0);
     const int64_t rows = length - store.first_row;
     store.rows.resize(static_cast<size_t>(rows * token_bytes()));
     for (int head = 0; head < heads; ++head) {

@@ -151,6 +151,7 @@ SeqId PrefixCache::import_from(int64_t length, const TensorSource& source) {
     check_sealed(source, std::string(side_name(side)) + ".sealed", config_.shape.kv_heads, length,
                  store.first_row);
     store.sealed = import_blocks(side, length, source);
+    unpack(side, store, 0);
     store.rows = import_rows(side, length, source);
   }
   sequences_.emplace(next_, std::move(sequence));

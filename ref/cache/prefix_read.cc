@@ -6,6 +6,7 @@
 #include "ref/cache/elements.h"
 #include "ref/cache/prefix_cache.h"
 #include "sim/num/attention.h"
+#include "sim/num/fixed_cache.h"
 
 namespace kvx::ref {
 
@@ -74,6 +75,14 @@ void PrefixCache::attend(ConstRows q, std::span<const Span> spans, Rows out) con
   check_spans(config_.shape, q, spans, "attend: q");
   require(out.tokens == q.tokens && out.heads == q.heads && out.dim == q.dim,
           "attend: out is not of the shape of q");
+  if (config_.arithmetic == Arithmetic::kFixed) {
+    num::fixed::attend(*this, q, spans, out, num::fixed::plain::attend);
+  } else {
+    attend_ieee(q, spans, out);
+  }
+}
+
+void PrefixCache::attend_ieee(ConstRows q, std::span<const Span> spans, Rows out) const {
   const int kv_heads = config_.shape.kv_heads;
   const int dim = config_.shape.head_dim;
   int64_t at = 0;

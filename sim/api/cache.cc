@@ -1,6 +1,7 @@
 #include "sim/api/cache.h"
 
 #include <numeric>
+#include <stdexcept>
 
 namespace kvx {
 
@@ -21,6 +22,10 @@ int64_t ByteCount::total() const { return std::accumulate(bytes.begin(), bytes.e
 ByteCount& ByteCount::operator+=(const ByteCount& other) {
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] += other.bytes[i];
   return *this;
+}
+
+AffineRows LayerCache::affine(SeqId, Side, int) const {
+  throw std::logic_error("this cache has no content for arithmetic fixed");
 }
 
 }  // namespace kvx

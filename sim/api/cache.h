@@ -58,10 +58,21 @@ enum class Windows : uint8_t { kKept, kNone };
 
 enum class NonFinite : uint8_t { kRefuse, kPropagate };
 
+// What `attend` computes with: IEEE operations in a written order (ieee.md, 2.7), or exact integer
+// sums over codes (fixed.md). Only schemes of affine codes have `fixed`, and with
+// NonFinite::kRefuse alone; making another's cache throws a usage Error that names the descriptor
+// and why. Under `fixed` an append whose codes would get a scale that is not finite throws an
+// environment Error.
+enum class Arithmetic : uint8_t { kIeee, kFixed };
+inline const char* arithmetic_name(Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::kIeee ? "ieee" : "fixed";
+}
+
 struct CacheConfig {
   LayerShape shape;
   Windows windows = Windows::kKept;
   NonFinite nonfinite = NonFinite::kRefuse;
+  Arithmetic arithmetic = Arithmetic::kIeee;
   Artifacts artifacts = nullptr;  // must be set for a descriptor that names one
   // [head dim / 2], one per rotary pair (2^64 per turn; num::rope_steps). `attend` of a cache with
   // keys before rotation needs them.
@@ -69,6 +80,17 @@ struct CacheConfig {
 };
 
 using SeqId = int32_t;
+
+// Sealed rows of one side and KV head in the form that arithmetic `fixed` reads (fixed.md, 2), from
+// row 0 on: x^ = code * scale + zero.
+struct AffineRows {
+  const uint8_t* codes = nullptr;  // [rows][head dim]
+  // Groups along tokens: [rows / group][head dim]; along channels: [rows][head dim / group].
+  const float* scale = nullptr;
+  const float* zero = nullptr;
+  bool along_tokens = false;
+  int group = 0;
+};
 
 // Consecutive tokens of one sequence inside a batch of rows.
 struct Span {
@@ -155,10 +177,15 @@ class LayerCache {
   virtual void read(SeqId seq, Side side, RowRange range, Rows out) const = 0;
 
   // Attention output of the queries q [tokens][q heads][head dim], rotated, of the last append's
-  // spans, in the `ieee` arithmetic, mode `streamed`. Query head h reads KV head
+  // spans, in the config's arithmetic, mode `streamed`. Query head h reads KV head
   // h / (q heads / kv heads). Keys before rotation are rotated, as `read` returns them, at their
-  // positions (ieee.md, 1.8).
+  // positions (ieee.md, 1.8). Under `fixed` a q that is not finite or beyond 2^64 throws an
+  // environment Error that names it.
   virtual void attend(ConstRows q, std::span<const Span> spans, Rows out) const = 0;
+
+  // All sealed rows, until the next call that is not const. Of caches in host memory under `fixed`;
+  // others throw a std::logic_error.
+  virtual AffineRows affine(SeqId seq, Side side, int kv_head) const;
 
   // Drops the exact rows that only the last append's queries could still read.
   virtual void settle(SeqId seq) = 0;

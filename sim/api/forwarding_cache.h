@@ -35,6 +35,9 @@ class ForwardingCache : public Cache {
   void attend(ConstRows q, std::span<const Span> spans, Rows out) const override {
     inner_->attend(q, spans, out);
   }
+  AffineRows affine(SeqId seq, Side side, int kv_head) const override {
+    return inner_->affine(seq, side, kv_head);
+  }
   void settle(SeqId seq) override { inner_->settle(seq); }
   void truncate(SeqId seq, int64_t length) override { inner_->truncate(seq, length); }
   ByteCount used(SeqId seq, Side side) const override { return inner_->used(seq, side); }

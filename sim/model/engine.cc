@@ -163,7 +163,7 @@ void Engine::Impl::run_layer(int layer, std::span<const PassChunk> chunks, int64
 }
 
 Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, int threads,
-               NonFinite nonfinite)
+               NonFinite nonfinite, Arithmetic arithmetic)
     : impl_(std::make_unique<Impl>(model, mode, threads > 0 ? threads : omp_get_max_threads(),
                                    nonfinite)) {
   const ModelConfig& c = model.config();
@@ -174,6 +174,7 @@ Engine::Engine(const Model& model, const CacheFactory& factory, CacheMode mode, 
                            .head_dim = static_cast<int>(c.head_dim)},
                  .windows = mode == CacheMode::kAll ? Windows::kNone : Windows::kKept,
                  .nonfinite = nonfinite,
+                 .arithmetic = arithmetic,
                  .rope_steps = impl_->model.rope_steps}));
   }
 }

@@ -1,4 +1,5 @@
-// The CPU transformer in the `ieee` arithmetic: same bits at any thread count, batch and chunking.
+// The CPU transformer: same bits at any thread count, batch and chunking. All of it is in the
+// `ieee` arithmetic, but for attention over caches under `fixed`.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +34,10 @@ class Model {
 class Engine final : public Transformer {
  public:
   // Mode kAll makes caches without windows; the others keep them. threads: 0 = as OpenMP says.
+  // arithmetic: of attention over the caches. Chunks that read K and V as computed are the
+  // unquantised model's, and `ieee` under either.
   Engine(const Model& model, const CacheFactory& factory, CacheMode mode, int threads,
-         NonFinite nonfinite = NonFinite::kRefuse);
+         NonFinite nonfinite = NonFinite::kRefuse, Arithmetic arithmetic = Arithmetic::kIeee);
   ~Engine() override;
 
   const ModelConfig& config() const override;

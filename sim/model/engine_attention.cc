@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/model/fixed_attention.h"
 #include "sim/model/parallel.h"
 #include "sim/num/attention.h"
 #include "sim/num/attention_tile.h"
@@ -201,8 +202,14 @@ void AttentionPass::run(const LayerCache& cache, std::span<const PassChunk> chun
                         ConstRows k, ConstRows v, Rows out) {
   const bool by_query = cache.traits().query_dependent_read;
   const bool streamed = mode_ != CacheMode::kAll && !by_query && tiles(cache);
+  const bool fixed = cache.config().arithmetic == Arithmetic::kFixed;
   std::vector<StepAttention::Step> steps;
+  std::vector<PassChunk> of_codes;
   for (const PassChunk& chunk : chunks) {
+    if (fixed && !chunk.exact) {
+      of_codes.push_back(chunk);
+      continue;
+    }
     if (by_query && !chunk.exact) {
       cache.attend(q.slice(chunk.row, chunk.span.count), {&chunk.span, 1},
                    out.slice(chunk.row, chunk.span.count));
@@ -226,6 +233,7 @@ void AttentionPass::run(const LayerCache& cache, std::span<const PassChunk> chun
     }
   }
   steps_.run(cache, steps, q, out);
+  attend_fixed(cache, of_codes, mode_, threads_, q, out);
 }
 
 }  // namespace kvx::model

@@ -9,17 +9,11 @@
 #include "sim/api/cache.h"
 #include "sim/model/attention_rows.h"
 #include "sim/model/buffer.h"
-#include "sim/model/engine.h"
+#include "sim/model/pass_chunk.h"
 #include "sim/model/step_attention.h"
+#include "sim/model/transformer.h"
 
 namespace kvx::model {
-
-// A chunk as a pass sees it.
-struct PassChunk {
-  Span span;
-  int64_t row = 0;     // of its first token in the pass
-  bool exact = false;  // reads K and V exactly as computed
-};
 
 class AttentionPass {
  public:

@@ -24,8 +24,10 @@ std::vector<int32_t> some_tokens(const model::Model& model) {
 }
 
 // Logits of one pass over token ids of a fixed pattern.
-Hash of_logits(const model::Model& model, const char* scheme, model::CacheMode mode) {
-  model::Engine engine(model, ref::factory(Descriptor::parse(scheme)), mode, 2);
+Hash of_logits(const model::Model& model, const char* scheme, model::CacheMode mode,
+               Arithmetic arithmetic) {
+  model::Engine engine(model, ref::factory(Descriptor::parse(scheme)), mode, 2, NonFinite::kRefuse,
+                       arithmetic);
   const std::vector<int32_t> tokens = some_tokens(model);
   const model::Chunk chunk{.seq = engine.open(), .tokens = tokens};
   Hash hash;
@@ -36,13 +38,14 @@ Hash of_logits(const model::Model& model, const char* scheme, model::CacheMode m
 }
 
 void lines(Report& report, const std::string& name, const std::filesystem::path& path,
-           std::initializer_list<const char*> schemes) {
+           std::initializer_list<const char*> schemes, Arithmetic arithmetic = Arithmetic::kIeee) {
   const auto checkpoint = model::Checkpoint::open(path.string());
   const model::Model model(*checkpoint);
+  const char* in = arithmetic == Arithmetic::kFixed ? ".fixed" : "";
   for (const char* scheme : schemes) {
     for (const model::CacheMode mode : {model::CacheMode::kStreamed, model::CacheMode::kAll})
-      report.line(name + "." + scheme + "." + model::cache_mode_name(mode),
-                  of_logits(model, scheme, mode));
+      report.line(name + "." + scheme + "." + model::cache_mode_name(mode) + in,
+                  of_logits(model, scheme, mode, arithmetic));
   }
 }
 
@@ -86,10 +89,11 @@ test::TinyModelSpec small_spec() {
 }
 
 void seeded_model(Report& report, const std::string& name, const test::TinyModelSpec& spec,
-                  std::initializer_list<const char*> schemes) {
+                  std::initializer_list<const char*> schemes,
+                  Arithmetic arithmetic = Arithmetic::kIeee) {
   const test::TempDir folder;
   test::write_tiny_model(folder.path(), spec);
-  lines(report, "seeded." + name, folder.path(), schemes);
+  lines(report, "seeded." + name, folder.path(), schemes, arithmetic);
 }
 
 }  // namespace
@@ -101,6 +105,8 @@ void seeded_models(Report& report) {
     seeded_model(report, model::dtype_name(dtype), llama,
                  {"fp:f32", "int:k3v4,kaxis=channel", "kivi:k2v2,r32"});
   }
+  seeded_model(report, model::dtype_name(llama.dtype), llama,
+               {"int:k3v4,kaxis=channel", "kivi:k2v2,r32"}, Arithmetic::kFixed);
   test::TinyModelSpec scaled = small_spec();
   scaled.rope_scaling = {
       .rule = num::RopeScaling::Rule::kLlama3, .factor = 8, .low = 1, .high = 4, .original = 256};

@@ -12,7 +12,7 @@ using test::Tensor;
 
 void chunk_invariance(const Subject& subject) {
   const Make fresh = drawn(subject);
-  const Input input = random_input(random_length(1));
+  const Input input = random_input(subject, random_length(1));
   const int64_t tokens = input.k.tokens;
   const auto whole = fresh();
   const SeqId a = whole->open();
@@ -51,7 +51,7 @@ void batch_independence(const Subject& subject) {
   std::vector<std::unique_ptr<LayerCache>> alone;
   std::vector<SeqId> alone_ids;
   for (size_t i = 0; i < kSequences; ++i) {
-    inputs.push_back(random_input(120));
+    inputs.push_back(random_input(subject, 120));
     ids.push_back(together->open());
     alone.push_back(fresh());
     alone_ids.push_back(alone.back()->open());
@@ -108,7 +108,7 @@ Runs sealed_runs(const Subject& subject, const LayerCache& cache, SeqId seq) {
 
 void prefix_stability(const Subject& subject) {
   const Make fresh = drawn(subject);
-  const Input input = random_input(random_length());
+  const Input input = random_input(subject, random_length());
   const auto cache = fresh();
   const SeqId seq = cache->open();
   Runs before = sealed_runs(subject, *cache, seq);
@@ -130,8 +130,8 @@ void forks_are_independent(const Subject& subject) {
   const Make fresh = drawn(subject);
   const int64_t shared = random_length();
   const int64_t more = *rc::gen::inRange<int64_t>(1, 70).as("tokens after the fork");
-  const Input left = random_input(shared + more);
-  Input right = random_input(shared + more);
+  const Input left = random_input(subject, shared + more);
+  Input right = random_input(subject, shared + more);
   for (auto [to, from] : {std::pair(&right.k, &left.k), std::pair(&right.v, &left.v)}) {
     std::copy_n(from->values.begin(), shared * kHeads * kDim, to->values.begin());
   }
@@ -155,7 +155,7 @@ void forks_are_independent(const Subject& subject) {
 
 void truncating_gives_a_fresh_cache_or_a_refusal(const Subject& subject) {
   const Make fresh = drawn(subject);
-  const Input input = random_input(random_length(1));
+  const Input input = random_input(subject, random_length(1));
   const int64_t tokens = input.k.tokens;
   const int64_t length = *rc::gen::inRange<int64_t>(0, tokens + 1).as("truncated to");
   const auto cache = fresh();

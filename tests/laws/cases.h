@@ -38,4 +38,13 @@ inline constexpr const char* kCases[] = {
     "ggml:q4_0",
 };
 
+// Those that are tested in arithmetic `fixed` too: groups of either axis, both windows, symmetric
+// codes.
+inline constexpr const char* kFixedCases[] = {
+    "int:k3v5,g8,sym",
+    "int:k6v7,kaxis=channel",
+    "kivi:k2v2,r32",
+    "kivi:k2v8,r64,profile=paper",
+};
+
 }  // namespace kvx::laws

@@ -60,7 +60,7 @@ void bytes_come_back(const Make& fresh, StoredCache& cache, SeqId seq, const Inp
 void byte_honesty(const Subject& subject) {
   const Make fresh = drawn(subject);
   const int64_t extra = 3;
-  const Input input = random_input(random_length() + extra);
+  const Input input = random_input(subject, random_length() + extra);
   const int64_t length = input.k.tokens - extra;
   const auto cache = fresh();
   const SeqId seq = cache->open();
@@ -73,7 +73,7 @@ void byte_honesty(const Subject& subject) {
 
 void canonical_tensors_rebuild_the_image(const Subject& subject) {
   const Make fresh = drawn(subject);
-  const Input input = random_input(random_length());
+  const Input input = random_input(subject, random_length());
   const int64_t tokens = input.k.tokens;
   const auto cache = fresh();
   const SeqId seq = cache->open();
@@ -119,7 +119,7 @@ void attention_reads_what_reads_says(const Subject& subject) {
   const Make fresh = drawn(subject);
   const int64_t before = random_length();
   const int64_t count = *rc::gen::inRange<int64_t>(1, 20).as("queries");
-  const Input input = random_input(before + count);
+  const Input input = random_input(subject, before + count);
   const auto cache = fresh();
   const SeqId seq = cache->open();
   test::append(*cache, seq, input.k, input.v, 0, before);

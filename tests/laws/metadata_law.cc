@@ -77,7 +77,7 @@ int64_t block_of(const Descriptor& descriptor, Side side) {
 void stored_metadata_consistency(const Subject& subject) {
   const auto descriptor = Descriptor::parse(subject.descriptor);
   const Make fresh = drawn(subject);
-  const Input input = random_input(random_length());
+  const Input input = random_input(subject, random_length());
   const auto cache = fresh();
   const SeqId seq = cache->open();
   test::append(*cache, seq, input.k, input.v, 0, input.k.tokens);

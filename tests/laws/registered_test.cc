@@ -11,6 +11,8 @@ namespace {
 std::vector<Subject> subjects() {
   std::vector<Subject> all;
   for (const char* descriptor : kCases) all.push_back(registered(descriptor));
+  for (const char* descriptor : kFixedCases)
+    all.push_back(registered(descriptor, Arithmetic::kFixed));
   return all;
 }
 

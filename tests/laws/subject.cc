@@ -6,13 +6,19 @@ namespace kvx::laws {
 
 using test::Tensor;
 
-Subject registered(const std::string& descriptor) {
-  std::string name = descriptor;
+Subject registered(const std::string& descriptor, Arithmetic arithmetic) {
+  const bool fixed = arithmetic == Arithmetic::kFixed;
+  std::string name = descriptor + (fixed ? "_fixed" : "");
   std::replace_if(
       name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); },
       '_');
-  return {name, descriptor,
-          [descriptor](Windows windows) { return test::make(descriptor, kHeads, kDim, windows); }};
+  return {name,
+          descriptor,
+          [descriptor, arithmetic](Windows windows) {
+            return test::make(descriptor, kHeads, kDim, windows, NonFinite::kRefuse, arithmetic);
+          },
+          {},
+          !fixed};
 }
 
 Make drawn(const Subject& subject) {
@@ -25,13 +31,15 @@ Input::Input(int64_t tokens, gen::Fill fill, uint64_t seed)
       k(test::filled(fill, seed, 1, tokens, kHeads, kDim)),
       v(test::filled(fill, seed, 2, tokens, kHeads, kDim)) {}
 
-Input random_input(int64_t tokens) {
+Input random_input(const Subject& subject, int64_t tokens) {
   using gen::Fill;
   // All that stay finite in every input type.
-  const auto fill = *rc::gen::element(Fill::kNormal, Fill::kHeavy, Fill::kRopeKeys, Fill::kConstant,
-                                      Fill::kTies, Fill::kF16Ties, Fill::kZeros,
-                                      Fill::kF16Subnormal, Fill::kF32Subnormal, Fill::kF16Extreme)
-                         .as("fill");
+  const auto drawn = *rc::gen::element(Fill::kNormal, Fill::kHeavy, Fill::kRopeKeys,
+                                       Fill::kConstant, Fill::kTies, Fill::kF16Ties, Fill::kZeros,
+                                       Fill::kF16Subnormal, Fill::kF32Subnormal, Fill::kF16Extreme)
+                          .as("fill");
+  const bool large = drawn == Fill::kF16Extreme || drawn == Fill::kF16Ties;
+  const Fill fill = large && !subject.extremes ? Fill::kHeavy : drawn;
   return Input(tokens, fill, *rc::gen::arbitrary<uint64_t>().as("seed"));
 }
 

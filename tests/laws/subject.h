@@ -33,11 +33,12 @@ struct Subject {
   std::string descriptor;
   std::function<std::unique_ptr<LayerCache>(Windows)> make;
   std::string absent = {};  // why it cannot be made here
+  bool extremes = true;     // whether its inputs may be as large as binary16 numbers get
 };
 inline void PrintTo(const Subject& subject, std::ostream* out) { *out << subject.descriptor; }
 
 // The scheme of that descriptor, as registered.
-Subject registered(const std::string& descriptor);
+Subject registered(const std::string& descriptor, Arithmetic arithmetic = Arithmetic::kIeee);
 
 // Makes caches of one choice of windows, drawn for the case.
 using Make = std::function<std::unique_ptr<LayerCache>()>;
@@ -51,7 +52,7 @@ struct Input {
   test::Tensor q, k, v;
   explicit Input(int64_t tokens, gen::Fill fill = gen::Fill::kNormal, uint64_t seed = 0);
 };
-Input random_input(int64_t tokens);
+Input random_input(const Subject& subject, int64_t tokens);
 int64_t random_length(int64_t least = 0);
 // Lengths that add up to `tokens`.
 std::vector<int64_t> random_chunks(int64_t tokens);

@@ -35,6 +35,9 @@ TEST_P(Laws, AttentionReadsWhatReadsSays) {
   if (GetParam().make(Windows::kKept)->traits().query_dependent_read) {
     GTEST_SKIP() << "only attend can tell what is read";
   }
+  if (GetParam().make(Windows::kKept)->config().arithmetic == Arithmetic::kFixed) {
+    GTEST_SKIP() << "reads codes: ref_fixed_test";
+  }
   check(GetParam(), attention_reads_what_reads_says);
 }
 TEST_P(Laws, ForksAreIndependent) { check(GetParam(), forks_are_independent); }

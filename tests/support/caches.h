@@ -41,11 +41,13 @@ inline Tensor filled(gen::Fill fill, uint64_t seed, uint32_t tensor, int64_t tok
 
 inline std::unique_ptr<StoredCache> make(const std::string& descriptor, int kv_heads, int head_dim,
                                          Windows windows = Windows::kKept,
-                                         NonFinite nonfinite = NonFinite::kRefuse) {
+                                         NonFinite nonfinite = NonFinite::kRefuse,
+                                         Arithmetic arithmetic = Arithmetic::kIeee) {
   CacheConfig config;
   config.shape = {.layer = 3, .kv_heads = kv_heads, .head_dim = head_dim};
   config.windows = windows;
   config.nonfinite = nonfinite;
+  config.arithmetic = arithmetic;
   config.artifacts = test_artifacts();
   if (head_dim % 2 == 0) config.rope_steps = num::rope_steps(head_dim, 10000.0, {});
   return ref::make_cache(Descriptor::parse(descriptor), config);

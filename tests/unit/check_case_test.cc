@@ -41,7 +41,7 @@ TEST(Steps, ErrorsNameTheWord) {
 TEST(CaseText, RoundTripsWithEveryKeySet) {
   const char* text =
       "scheme=int:k4v4 heads=8/2 dim=128 k=ties v=heavy q=zeros seed=7 steps=31,1x2,fork,3 batch=2 "
-      "windows=none nonfinite=propagate inspect=each attend=each";
+      "windows=none nonfinite=propagate arithmetic=fixed inspect=each attend=each";
   EXPECT_EQ(case_text(parse_case(text)), text);
   const char* plain = "scheme=fp:f16 heads=2/1 dim=64 seed=1 steps=5";
   EXPECT_EQ(case_text(parse_case(plain)), plain);
@@ -126,6 +126,45 @@ TEST(Families, OfTheRepositoryAreTenThousandCasesWithDistinctNames) {
   EXPECT_GE(longest, 5u);
   EXPECT_GT(smoke, 200u);
   EXPECT_LT(smoke, 700u);
+}
+
+// What the page of arithmetic `fixed` lets a kernel get: every pair of widths, group, window, head
+// layout and number of query tokens.
+TEST(Families, InFixedCoverEveryShape) {
+  std::set<std::string> widths, heads;
+  std::set<int64_t> groups, windows, queries;
+  size_t cases = 0, smoke = 0, longest = 0;
+  for (const Family& family : read_families(KVX_INPUTS, Arithmetic::kFixed)) {
+    cases += family.cases.size();
+    smoke += family.smoke.size();
+    for (const Case& one : family.cases) {
+      ASSERT_EQ(one.arithmetic, Arithmetic::kFixed);
+      EXPECT_EQ(case_text(parse_case(case_text(one))), case_text(one));
+      const Descriptor scheme = Descriptor::parse(one.scheme);
+      const bool kivi = scheme.name() == "kivi";
+      widths.insert((kivi ? "kivi " : "int ") + std::to_string(scheme.get_int("k")) +
+                    std::to_string(scheme.get_int("v")));
+      heads.insert(std::to_string(one.q_heads) + "/" + std::to_string(one.kv_heads));
+      if (kivi || scheme.get_word("kaxis") == "channel")
+        groups.insert(scheme.find_int("g").value_or(32));
+      if (kivi) windows.insert(scheme.get_int("r"));
+      for (size_t i = one.steps.size(); i-- > 0;) {  // of the last append
+        if (one.steps[i].kind != Step::kAppend) continue;
+        queries.insert(one.steps[i].count);
+        break;
+      }
+      longest = std::max(longest, static_cast<size_t>(one.tokens()));
+    }
+  }
+  EXPECT_EQ(widths.size(), 16u + 9u);
+  for (const char* layout : {"32/32", "32/8", "28/4", "14/2", "9/3"})
+    EXPECT_TRUE(heads.contains(layout)) << layout;
+  for (const int64_t count : {1, 2, 3, 4, 8}) EXPECT_TRUE(queries.contains(count)) << count;
+  for (const int64_t g : {32, 64, 128}) EXPECT_TRUE(groups.contains(g)) << g;
+  for (const int64_t r : {0, 32, 128}) EXPECT_TRUE(windows.contains(r)) << r;
+  EXPECT_GT(longest, 2u * 8192u);
+  EXPECT_GT(cases, 1000u);
+  EXPECT_LT(smoke, 80u);
 }
 
 TEST(Selection, ByGlobByTextAndBySet) {

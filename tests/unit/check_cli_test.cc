@@ -67,6 +67,30 @@ TEST(Check, ListAndDryRunJudgeNothing) {
   EXPECT_TRUE(dry.err.empty()) << dry.err;
 }
 
+TEST(Check, ArithmeticFixedHasItsOwnCases) {
+  const Outcome run = kvx_run(words(
+      {"--arithmetic", "fixed", "--set", "smoke", "--filter", "kivi/fixed-r*", "--threads", "2"}));
+  EXPECT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_NE(run.err.find("equal: 3 cases"), std::string::npos) << run.err;
+  const Outcome list = kvx_run(words({"--arithmetic", "fixed", "--list"}));
+  EXPECT_NE(list.out.find("int/fixed-widths/0  scheme=int:"), std::string::npos);
+  EXPECT_EQ(list.out.find("fp8"), std::string::npos);
+  EXPECT_EQ(kvx_run(words({"--list"})).out.find("fixed"), std::string::npos);
+
+  const Outcome random = kvx_run(words({"--arithmetic", "fixed", "--seconds", "1", "--seed", "3"}));
+  EXPECT_EQ(random.code, 0) << random.out << random.err;
+  const Outcome none = kvx_run(words({"--arithmetic", "fixed", "--filter", "fp8"}));
+  EXPECT_EQ(none.code, 2);
+  EXPECT_EQ(none.err,
+            "kvx: --arithmetic fixed: no case matches --filter fp8; without it are fp, fp8, ggml, "
+            "kvquant\n");
+  const Outcome one = kvx_run(words({"--case", "scheme=fp8:e4m3 steps=3 arithmetic=fixed"}));
+  EXPECT_EQ(one.code, 2);
+  EXPECT_NE(one.err.find("fp8:e4m3 has no arithmetic fixed"), std::string::npos) << one.err;
+  EXPECT_EQ(kvx_run(words({"--arithmetic", "fixed", "--case", "scheme=int:k4v4 steps=3"})).code, 2);
+  EXPECT_EQ(kvx_run(words({"--case", "scheme=int:k4v4 steps=3 arithmetic=float"})).code, 2);
+}
+
 TEST(Check, RandomCasesPrintTheirSeed) {
   const Outcome run =
       kvx_run(words({"--seconds", "1", "--seed", "17", "--threads", "2", "--filter", "int"}));

@@ -54,6 +54,7 @@ Tokens some_tokens(int64_t count, uint32_t stream) {
 CacheFactory scheme(const std::string& descriptor) {
   return [descriptor](CacheConfig config) {
     config.artifacts = test::test_artifacts();
+    if (descriptor == "fp:f32") config.arithmetic = Arithmetic::kIeee;  // the unquantised model
     return ref::make_cache(Descriptor::parse(descriptor), config);
   };
 }
@@ -105,19 +106,30 @@ std::vector<std::vector<std::byte>> images(const Engine& engine, SeqId seq) {
   return all;
 }
 
-class EngineModes : public testing::TestWithParam<const char*> {
+using Tested = std::pair<std::string, Arithmetic>;
+
+class EngineModes : public testing::TestWithParam<Tested> {
  protected:
+  const std::string& descriptor() const { return GetParam().first; }
   Engine engine(CacheMode mode, int threads = 1) const {
-    return Engine(tiny_model(), scheme(GetParam()), mode, threads);
+    return Engine(tiny_model(), scheme(descriptor()), mode, threads, NonFinite::kRefuse,
+                  GetParam().second);
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(, EngineModes, testing::ValuesIn(laws::kCases), [](const auto& tested) {
-  std::string name = tested.param;
+std::vector<Tested> tested() {
+  std::vector<Tested> all;
+  for (const char* descriptor : laws::kCases) all.emplace_back(descriptor, Arithmetic::kIeee);
+  for (const char* descriptor : laws::kFixedCases) all.emplace_back(descriptor, Arithmetic::kFixed);
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(, EngineModes, testing::ValuesIn(tested()), [](const auto& of) {
+  std::string name = of.param.first;
   for (char& c : name) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
   }
-  return name;
+  return name + (of.param.second == Arithmetic::kFixed ? "_fixed" : "");
 });
 
 TEST_P(EngineModes, StreamedOnePassEqualsDecoding) {
@@ -149,7 +161,7 @@ TEST_P(EngineModes, ExactPromptThenDecoding) {
   const SeqId seq = coded.open();
   std::vector<std::unique_ptr<LayerCache>> expected, exact;
   for (int layer = 0; layer < tiny_model().config().layers; ++layer) {
-    expected.push_back(scheme(GetParam())(coded.cache(layer).config()));
+    expected.push_back(scheme(descriptor())(coded.cache(layer).config()));
     exact.push_back(scheme("fp:f32")(coded.cache(layer).config()));
     expected.back()->open();
     exact.back()->open();
@@ -185,7 +197,7 @@ TEST_P(EngineModes, ExactPromptThenDecoding) {
   const SeqId other = streamed.open();
   const Bits streamed_prompt = feed(streamed, other, prompt);
   const Bits streamed_answer = feed(streamed, other, answer);
-  const bool lossless = std::string(GetParam()) == "fp:f32";
+  const bool lossless = descriptor() == "fp:f32";
   EXPECT_EQ(streamed_prompt == exact_logits, lossless);
   EXPECT_EQ(streamed_answer == step_by_step, lossless);
 
@@ -336,11 +348,11 @@ TEST_P(EngineModes, AllReadsEverythingThroughTheCoder) {
   });
   const Bits stream = feed(streamed, s, tokens);
   EXPECT_TRUE(!same_reads || stream == expected);
-  const auto descriptor = Descriptor::parse(GetParam());
-  const bool by_token = descriptor.name() == "fp" || descriptor.name() == "fp8" ||
-                        descriptor.name() == "ggml" || descriptor.name() == "kvquant" ||
-                        (descriptor.name() == "int" && descriptor.get_word("kaxis") == "token" &&
-                         descriptor.get_word("vaxis") == "token");
+  const auto parsed = Descriptor::parse(descriptor());
+  const bool by_token = parsed.name() == "fp" || parsed.name() == "fp8" ||
+                        parsed.name() == "ggml" || parsed.name() == "kvquant" ||
+                        (parsed.name() == "int" && parsed.get_word("kaxis") == "token" &&
+                         parsed.get_word("vaxis") == "token");
   EXPECT_TRUE(!by_token || same_reads);
 }
 

@@ -118,6 +118,7 @@ INSTANTIATE_TEST_SUITE_P(
             "Protocol", {"--protocol", "llama.cpp"}, "protocol", "\"gptq\"", "\"llama.cpp\"", true},
         Change{"Length", {"--length", "65"}, "length", "64", "65", true},
         Change{"Context", {"--context", "8", "--mode", "context-exact"}, "context", "0", "8", true},
+        Change{"Arithmetic", {"--arithmetic", "fixed"}, "arithmetic", "\"ieee\"", "\"fixed\""},
         Change{
             "NonFinite", {"--nonfinite", "propagate"}, "nonfinite", "\"refuse\"", "\"propagate\""}),
     [](const testing::TestParamInfo<Change>& param) { return param.param.name; });

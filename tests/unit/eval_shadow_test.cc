@@ -38,7 +38,9 @@ class ShadowTest : public testing::Test {
 
   // A scheme's pass with every layer in the shadow, on a backend with these flips.
   static PassResult shadowed(const char* scheme, CacheMode mode, const std::vector<Flip>& flips,
-                             int64_t tokens = 100, int64_t layers = 3) {
+                             int64_t tokens = 100, int64_t layers = 3,
+                             Arithmetic arithmetic = Arithmetic::kIeee,
+                             int64_t kept_bytes = default_kept_bytes()) {
     test::DisturbedBackend backend(*checkpoint_, "", flips);
     const bool context = has_context(mode);
     Window window{{}, context ? 50 : 0, context ? 50 : 0};
@@ -46,6 +48,8 @@ class ShadowTest : public testing::Test {
       window.tokens.push_back(static_cast<int32_t>((i * i + 3 * i) % 311));
     PassSettings settings;
     settings.mode = mode;
+    settings.arithmetic = arithmetic;
+    settings.kept_bytes = kept_bytes;
     settings.threads = 1;
     BaseWindow base;
     run_base(backend, window, settings, true, base);
@@ -75,6 +79,32 @@ TEST_F(ShadowTest, TheReferenceAgreesWithItself) {
       EXPECT_EQ(shadow->attention, 3 * 8 * 4 * 32);
       EXPECT_GT(shadow->cache, 3 * 2 * 100 * 2);
     }
+}
+
+TEST_F(ShadowTest, TheReferenceAgreesWithItselfInFixed) {
+  for (const CacheMode mode : kModes)
+    for (const char* scheme : {"fp:f32", "int:k3v3", "kivi:k2v2,r32", "kivi:k4v4,profile=paper"}) {
+      SCOPED_TRACE(std::string(model::cache_mode_name(mode)) + " " + scheme);
+      const PassResult result = shadowed(scheme, mode, {}, 100, 3, Arithmetic::kFixed);
+      EXPECT_FALSE(result.mismatch.has_value());
+      EXPECT_EQ(result.record.runs.front().shadow->attention, 3 * 8 * 4 * 32);
+      const bool same = shadowed(scheme, mode, {}).record.logits == result.record.logits;
+      EXPECT_EQ(same, std::string(scheme) == "fp:f32");
+    }
+}
+
+// A scheme's own exact chunk is the unquantised model's pass, in `ieee`, so that it makes no
+// difference where the context came from.
+TEST_F(ShadowTest, AContextIsTheUnquantisedModelsUnderEitherArithmetic) {
+  for (const CacheMode mode : {CacheMode::kPrefillExact, CacheMode::kContextExact}) {
+    const auto pass = [&](int64_t kept_bytes) {
+      return shadowed("kivi:k4v4,r32", mode, {}, 100, 3, Arithmetic::kFixed, kept_bytes);
+    };
+    const PassResult own = pass(0);
+    EXPECT_FALSE(own.mismatch.has_value());
+    EXPECT_EQ(own.record.runs.front().shadow->attention, 2 * 3 * 8 * 4 * 32);
+    EXPECT_EQ(own.rows, pass(default_kept_bytes()).rows);
+  }
 }
 
 // A context is computed again under the scheme: its queries are looked at too.
