@@ -1,0 +1,80 @@
+#include "gpu/fused/plan.h"
+
+#include <algorithm>
+
+#include "gpu/fused/plain_tile.cuh"
+#include "gpu/fused/ring.cuh"
+#include "gpu/fused/values.cuh"
+
+namespace kvx::gpu::fused {
+namespace {
+
+constexpr int kSharedBytes = 227 << 10;  // of a block, at most
+constexpr int kHalfBytes = 113 << 10;    // of each of two blocks on a processor
+constexpr int kMostDepth = 4;
+
+class Layout {
+ public:
+  int put(int64_t bytes) {
+    const int at = at_;
+    at_ += static_cast<int>((bytes + 127) / 128 * 128);
+    return at;
+  }
+  int size() const { return at_; }
+
+ private:
+  int at_ = 0;
+};
+
+SharedPlan plan(const KernelArgs& args, int queries, int warps, int room) {
+  const SideFormat &k = args.attend.view[0].format, &v = args.attend.view[1].format;
+  const int dim = args.attend.view[0].shape.head_dim, groups = args.part.groups;
+  const int sets = k.along_tokens ? std::max(1, kTileRows / k.group) : 1;
+  SharedPlan plan;
+  Layout block, warp;
+  plan.warp_count = warps;
+  plan.parts = block.put(int64_t{4} * kSpanSegments * queries * args.part.floats());
+  plan.total = block.put(int64_t{4} * queries * args.part.floats());
+  plan.queries = block.put(int64_t{8} * queries * dim);
+  plan.digits = block.put(k.along_tokens ? 0 : digit_bytes(queries));
+  plan.factors = block.put(k.along_tokens ? 0 : int64_t{kMostSets} * queries * sizeof(KeyFactor));
+
+  plan.scores = warp.put(int64_t{4} * queries * kScorePitch);
+  // Digits of the query are read before those of the weights are written.
+  plan.warp_digits =
+      warp.put(int64_t{digit_bytes(queries)} * std::max(k.along_tokens ? sets : 0, groups));
+  plan.warp_factors =
+      warp.put(k.along_tokens ? int64_t{sets} * queries * sizeof(KeyFactor) : 0);
+  plan.spread = warp.put(v.bits == 3 ? 32 * (dim / 2 + 16) : 0);
+  plan.barriers = warp.put(2 * kMostDepth * sizeof(CopyBarrier));
+  plan.warp_bytes = warp.size();
+  plan.warps = block.put(int64_t{warps} * plan.warp_bytes);
+  plan.ring = block.size();
+  plan.slot_bytes =
+      static_cast<int>(StageShape(k, dim).bytes() + StageShape(v, dim).bytes());
+  plan.depth = std::min(kMostDepth, (room - plan.ring) / (warps * plan.slot_bytes));
+  plan.bytes = plan.ring + std::max<int>(plan.depth * warps * plan.slot_bytes, sizeof(PlainMemory));
+  return plan;
+}
+
+}  // namespace
+
+SharedPlan plan_fast(const KernelArgs& args, int queries) {
+  const SharedPlan half = plan(args, queries, kThreads / 32, kHalfBytes);
+  if (half.depth > 0 && half.bytes <= kHalfBytes) return half;
+  const SharedPlan whole = plan(args, queries, kThreads / 32, kSharedBytes);
+  return whole.depth > 0 ? whole : plan(args, queries, kThreads / 64, kSharedBytes);
+}
+
+SharedPlan plan_plain(const KernelArgs& args) {
+  SharedPlan plan;
+  Layout block;
+  plan.warp_count = kThreads / 32;
+  plan.parts = block.put(int64_t{4} * kSpanSegments * kBlockQueries * args.part.floats());
+  plan.total = block.put(int64_t{4} * kBlockQueries * args.part.floats());
+  plan.ring = block.put(sizeof(PlainMemory));
+  plan.bytes = block.size();
+  return plan;
+}
+
+}  // namespace kvx::gpu::fused
