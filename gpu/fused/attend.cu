@@ -94,10 +94,14 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
       (dim == 64 || dim == 128) && fast_side(k, dim, true) && fast_side(v, dim, false);
   if (!fast) {
     launch_any(args, stream);
-  } else if (dim == 64) {
-    launch_64(args, stream);
   } else {
-    launch_128(args, stream);
+    for (int side = 0; side < 2; ++side)
+      args.side[side] = SideGeometry(attend.view[side].format, attend.view[side].shape);
+    if (dim == 64) {
+      launch_64(args, stream);
+    } else {
+      launch_128(args, stream);
+    }
   }
   if (args.parts == 0) return;
   launch_successor(

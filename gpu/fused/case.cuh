@@ -9,6 +9,32 @@ namespace kvx::gpu::fused {
 
 inline constexpr int kThreads = 256;
 
+// Where the tiles of one side lie: bytes of codes and of scales (zeros alike) from page to page, KV
+// head to KV head and tile to tile.
+struct SideGeometry {
+  int64_t code_page = 0, meta_page = 0;
+  int32_t code_head = 0, meta_head = 0;
+  int32_t code_tile = 0, meta_tile = 0, zero_tile = 0;  // also of a stage; zero_tile 0: no zeros
+  int32_t meta_tiles = 1;                               // tiles that share scales
+  int32_t sets = 1;                                     // of digits: K groups of a tile or a row
+  int32_t stage = 0;                                    // bytes of a tile
+
+  SideGeometry() = default;
+  SideGeometry(const SideFormat& f, const CacheShape& s)
+      : code_head(static_cast<int32_t>(s.page_tokens * f.row_bytes(s.head_dim))),
+        meta_head(static_cast<int32_t>(page_groups(f, s) * 2)),
+        code_tile(static_cast<int32_t>(kTileRows * f.row_bytes(s.head_dim))),
+        meta_tiles(f.along_tokens && f.group > kTileRows ? f.group / kTileRows : 1),
+        sets(!f.along_tokens ? s.head_dim / f.group
+                             : (f.group < kTileRows ? kTileRows / f.group : 1)) {
+    code_page = int64_t{s.kv_heads} * code_head;
+    meta_page = int64_t{s.kv_heads} * meta_head;
+    meta_tile = 2 * sets * (f.along_tokens ? s.head_dim : kTileRows);
+    zero_tile = f.zero_bytes == 0 ? 0 : meta_tile;
+    stage = code_tile + meta_tile + zero_tile;
+  }
+};
+
 struct KernelArgs {
   AttendArgs attend;
   AffineScheme scheme;
@@ -17,20 +43,25 @@ struct KernelArgs {
   int32_t tiles = 1;    // of so many queries in a span of the pass
   int32_t parts = 1;    // of a query in scratch; 0: the block takes all rows
   PartShape part;
+  SideGeometry side[2];  // by Side; of kernels with a fast path
 };
 
 // How far the queries of a block see and read sealed. A query that the tile lacks is its last one
 // once more, and is not given out.
 struct Limits {
+  int64_t at[kBlockQueries];         // elements to its q and out
   int32_t visible[kBlockQueries];    // rows 0 .. visible - 1
   int32_t sealed[2][kBlockQueries];  // by Side, of those
 
-  __device__ void set(int i, const AttendArgs& args, const attention::QueryTile& tile) {
-    const int32_t position = tile.position(min(i, tile.count - 1));
-    visible[i] = position + 1;
+  __device__ void set(int query, const AttendArgs& args, const attention::QueryTile& tile) {
+    const int i = min(query, tile.count - 1);
+    const int32_t position = tile.position(i);
+    at[query] = tile.at(args, i);
+    visible[query] = position + 1;
     for (int side = 0; side < 2; ++side)
-      sealed[side][i] = min(
-          attention::boundary(args.view[side], tile.span, args.pass.reads, position), visible[i]);
+      sealed[side][query] =
+          min(attention::boundary(args.view[side], tile.span, args.pass.reads, position),
+              visible[query]);
   }
 };
 

@@ -26,23 +26,22 @@ class SegmentWarp {
         digits_(memory_ + plan.warp_digits),
         factors_(reinterpret_cast<KeyFactor*>(memory_ + plan.warp_factors)),
         spread_(memory_ + plan.spread),
-        ring_(args.attend, tile.head,
+        ring_(args, tile.head,
               shared + plan.ring + warp() * plan.depth * plan.slot_bytes,
               reinterpret_cast<CopyBarrier*>(memory_ + plan.barriers), plan.depth) {
-    const SideFormat& k = args.attend.view[0].format;
-    keys_.along_tokens = k.along_tokens;
-    keys_.sets = k.along_tokens ? max(1, kTileRows / k.group) : kDim / k.group;
+    const bool along_tokens = args.attend.view[0].format.along_tokens;
+    keys_.sets = args.side[0].sets;
     keys_.flip = args.scheme.side[0].flip;
     keys_.zero_factor = args.scheme.side[0].zero_factor;
     keys_.c = args.scale;
-    keys_.digits = k.along_tokens ? digits_ : shared + plan.digits;
+    keys_.digits = along_tokens ? digits_ : shared + plan.digits;
     keys_.factors =
-        k.along_tokens ? factors_ : reinterpret_cast<const KeyFactor*>(shared + plan.factors);
+        along_tokens ? factors_ : reinterpret_cast<const KeyFactor*>(shared + plan.factors);
   }
 
   // Tiles [first, first + count) of the sequence, of which `rows` rows are visible.
   __device__ void run(int first, int count, int rows, SegmentSums<kDim>& sums) {
-    ring_.begin(args_.attend.view[0], tile_.span.slot, first, count);
+    ring_.begin(tile_.span.slot, first, count);
     for (int i = 0; i < count; ++i) {
       score(ring_.take(0));
       ring_.release(0);
@@ -72,53 +71,56 @@ class SegmentWarp {
   __device__ static int warp() { return static_cast<int>(threadIdx.x) / 32; }
 
   __device__ void score(const std::byte* stage) {
-    const StageShape& shape = ring_.shape(0);
-    const int bits = args_.attend.view[0].format.bits;
+    const SideGeometry& side = args_.side[0];
+    const SideFormat& format = args_.attend.view[0].format;
     keys_.codes = stage;
-    keys_.scale = stage + shape.codes;
-    keys_.zero = keys_.scale + (shape.zero == 0 ? 0 : shape.scale);
-    if (keys_.along_tokens) {
-      for (int i = 0; i < keys_.sets; ++i)
-        token_digits<kDim, kQueries>(queries_, keys_.scale + i * kDim * 2,
-                                     keys_.zero + i * kDim * 2, keys_.zero_factor, bits, keys_.c,
-                                     digits_ + i * digit_bytes(kQueries), factors_ + i * kQueries);
+    keys_.scale = stage + side.code_tile;
+    keys_.zero = keys_.scale + side.zero_tile;  // without zeros: the scales
+    far_ = !format.along_tokens;
+    if (format.along_tokens) {
+      for (int i = 0; i < side.sets; ++i)
+        far_ |= token_digits<kDim, kQueries>(queries_, keys_.scale + i * kDim * 2,
+                                     keys_.zero + i * kDim * 2, keys_.zero_factor, format.bits,
+                                     keys_.c, digits_ + i * digit_bytes(kQueries),
+                                     factors_ + i * kQueries);
       __syncwarp();
     }
-    switch (bits) {
+    switch (format.bits) {
       case 2:
-        score_tile<2, kDim, kQueries>(keys_, scores_);
-        break;
+        return score_rows<2>(format.along_tokens);
       case 3:
-        score_tile<3, kDim, kQueries>(keys_, scores_);
-        break;
+        return score_rows<3>(format.along_tokens);
       case 4:
-        score_tile<4, kDim, kQueries>(keys_, scores_);
-        break;
+        return score_rows<4>(format.along_tokens);
       default:
-        score_tile<8, kDim, kQueries>(keys_, scores_);
+        return score_rows<8>(format.along_tokens);
+    }
+  }
+  template <int kBits>
+  __device__ void score_rows(bool along_tokens) {
+    if (along_tokens) {
+      score_along_tokens<kBits, kDim, kQueries>(keys_, scores_);
+    } else {
+      score_along_channels<kBits, kDim, kQueries>(keys_, scores_);
     }
   }
 
   __device__ void add(const std::byte* stage, int visible, SegmentSums<kDim>& sums) {
-    const StageShape& shape = ring_.shape(1);
-    const std::byte* scale = stage + shape.codes;
+    const SideGeometry& side = args_.side[1];
+    const AffineSide& affine = args_.scheme.side[1];
+    const std::byte* scale = stage + side.code_tile;
     const TileWeights<kGroups> w = weigh<kQueries, kGroups>(
-        scores_, visible,
-        {scale, scale + shape.scale, shape.zero != 0, args_.scheme.side[1].zero_factor}, digits_);
+        scores_, far_, visible, {scale, scale + side.zero_tile, affine.zero_factor}, digits_);
     __syncwarp();
-    const uint32_t flip = args_.scheme.side[1].flip;
     switch (args_.attend.view[1].format.bits) {
       case 2:
-        add_values<2, kDim, kQueries, kGroups>(stage, flip, digits_, spread_, w, sums);
-        break;
+        return add_values<2, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, w, sums);
       case 3:
-        add_values<3, kDim, kQueries, kGroups>(stage, flip, digits_, spread_, w, sums);
-        break;
+        return add_values<3, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, w, sums);
       case 4:
-        add_values<4, kDim, kQueries, kGroups>(stage, flip, digits_, spread_, w, sums);
-        break;
+        return add_values<4, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, w, sums);
       default:
-        add_values<8, kDim, kQueries, kGroups>(stage, flip, digits_, spread_, w, sums);
+        return add_values<8, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, w, sums);
     }
   }
 
@@ -132,17 +134,18 @@ class SegmentWarp {
   std::byte* const spread_;
   Ring ring_;
   KeyTile keys_;
+  bool far_ = false;  // the tile's scores may leave the clamp's range
 };
 
 // The queries of a block, in both orders.
 template <int kDim, int kQueries>
-__device__ inline void load_queries(const AttendArgs& args, const attention::QueryTile& tile,
+__device__ inline void load_queries(const AttendArgs& args, const Limits& limits,
                                     QueryMemory<kDim, kQueries>& memory) {
   const int bits = args.view[0].format.bits;
   for (int i = static_cast<int>(threadIdx.x); i < kQueries * kDim;
        i += static_cast<int>(blockDim.x)) {
     const int query = i / kDim, at = i % kDim;
-    const float* q = args.q + tile.at(args, min(query, tile.count - 1));
+    const float* q = args.q + limits.at[query];
     const WordChannels channels(bits, at / 16);
     memory.natural[query][at] = q[at];
     memory.ordered[query][at] =
@@ -150,77 +153,73 @@ __device__ inline void load_queries(const AttendArgs& args, const attention::Que
   }
 }
 
-__device__ inline void clear_parts(float* parts, int count, const PartShape& shape) {
-  for (int i = static_cast<int>(threadIdx.x); i < count * shape.floats();
-       i += static_cast<int>(blockDim.x))
-    parts[i] = i % shape.floats() == shape.maximum() ? __int_as_float(kNoMaximum) : 0.0f;
+// Shared memory of the block from `from` to `to`: parts without a tile.
+__device__ inline void clear(std::byte* from, std::byte* to) {
+  for (from += 16 * threadIdx.x; from < to; from += 16 * blockDim.x)
+    *reinterpret_cast<uint4*>(from) = make_uint4(0, 0, 0, 0);
 }
 
-// Step 11 of a span: parts [segment][query] of `stride` floats a segment, folded into the first
-// segment's place, by the block.
-__device__ inline void fold_segments(float* parts, int segments, int queries, int stride,
-                                     const PartShape& shape) {
-  int m[kBlockQueries];
-#pragma unroll
-  for (int query = 0; query < kBlockQueries; ++query) {
-    m[query] = kNoMaximum;
-    for (int i = 0; i < segments && query < queries; ++i)
-      m[query] = max(m[query], __float_as_int(
-                                   parts[i * stride + query * shape.floats() + shape.maximum()]));
-  }
-  for (int i = static_cast<int>(threadIdx.x); i < queries * shape.sums();
-       i += static_cast<int>(blockDim.x)) {
-    float* part = parts + i / shape.sums() * shape.floats();
-    Sum sum;
-    fold_parts(part, stride, segments, shape.maximum(), i % shape.sums(), sum);
-    part[i % shape.sums()] = sum.x;
+// Step 11 of a span, by the block: parts [segment][query], folded into the first segment's place.
+template <int kQueries>
+__device__ inline void fold_segments(float* parts, const PartShape& shape) {
+  const int stride = kQueries * shape.floats();
+  for (int query = 0; query < kQueries; ++query) {
+    float* part = parts + query * shape.floats();
+    for (int i = static_cast<int>(threadIdx.x); i < shape.sums();
+         i += static_cast<int>(blockDim.x)) {
+      Sum sum;
+      fold_parts(part, stride, kSpanSegments, shape.maximum(), i, sum);
+      part[i] = sum.x;
+    }
   }
   __syncthreads();
-#pragma unroll
-  for (int query = 0; query < kBlockQueries; ++query)
-    if (threadIdx.x == 0 && query < queries)
-      parts[query * shape.floats() + shape.maximum()] = __int_as_float(m[query]);
+  if (threadIdx.x < kQueries) {
+    float* part = parts + static_cast<int>(threadIdx.x) * shape.floats() + shape.maximum();
+    int m = kNoMaximum;
+    for (int i = 0; i < kSpanSegments; ++i) m = max(m, __float_as_int(part[i * stride]));
+    *part = __int_as_float(m);
+  }
   __syncthreads();
 }
 
-// Step 11 of a query: a span's parts [query] behind `total`, by the block.
-__device__ inline void fold_span(const float* parts, int queries, const PartShape& shape,
-                                 float* total) {
-  for (int i = static_cast<int>(threadIdx.x); i < queries * shape.sums();
-       i += static_cast<int>(blockDim.x)) {
-    const int query = i / shape.sums(), at = i % shape.sums();
+// Step 11 of a query, by the block: a span's parts [query] behind `total`.
+template <int kQueries>
+__device__ inline void fold_span(const float* parts, const PartShape& shape, float* total) {
+  for (int query = 0; query < kQueries; ++query) {
     float* to = total + query * shape.floats();
-    Sum sum{__float_as_int(to[shape.maximum()]), to[at]};
-    fold_parts(parts + query * shape.floats(), 0, 1, shape.maximum(), at, sum);
-    to[at] = sum.x;
+    for (int i = static_cast<int>(threadIdx.x); i < shape.sums();
+         i += static_cast<int>(blockDim.x)) {
+      Sum sum{__float_as_int(to[shape.maximum()]), to[i]};
+      fold_parts(parts + query * shape.floats(), 0, 1, shape.maximum(), i, sum);
+      to[i] = sum.x;
+    }
   }
   __syncthreads();
-  if (static_cast<int>(threadIdx.x) < queries) {
+  if (threadIdx.x < kQueries) {
     const int at = static_cast<int>(threadIdx.x) * shape.floats() + shape.maximum();
-    total[at] =
-        __int_as_float(max(__float_as_int(total[at]), __float_as_int(parts[at])));
+    total[at] = __int_as_float(max(__float_as_int(total[at]), __float_as_int(parts[at])));
   }
+  __syncthreads();
 }
 
-// Step 12: what the parts [query] give, by the block.
-__device__ inline void give_out(const KernelArgs& args, const attention::QueryTile& tile,
+// Step 12, by the block: what the parts [query] give.
+__device__ inline void give_out(const KernelArgs& args, const Limits& limits, int queries,
                                 const float* parts) {
   const PartShape& shape = args.part;
-  for (int i = static_cast<int>(threadIdx.x); i < tile.count * shape.dim;
-       i += static_cast<int>(blockDim.x)) {
-    const int query = i / shape.dim, channel = i % shape.dim;
+  const int channels = shape.dim / shape.groups;
+  for (int query = 0; query < queries; ++query) {
     const float* part = parts + query * shape.floats();
-    args.attend.out[tile.at(args.attend, query) + channel] =
-        finish(part[channel], part[shape.dim + channel / (shape.dim / shape.groups)],
-               part[shape.mass()]);
+    for (int i = static_cast<int>(threadIdx.x); i < shape.dim; i += static_cast<int>(blockDim.x))
+      args.attend.out[limits.at[query] + i] =
+          finish(part[i], part[shape.dim + i / channels], part[shape.mass()]);
   }
 }
 
 // kDim 0: any head dim, widths and groups, without the fast path; kGroups is not looked at.
-// blockIdx: span of rows (args.parts of them; 0: one block takes all), KV head and query tile, span
-// of the pass.
+// blockIdx.x: query tile and, unless the block takes all rows, span of rows; y: KV head; z: span of
+// the pass.
 template <int kDim, int kQueries, int kGroups>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     fused_kernel(const __grid_constant__ KernelArgs args, const __grid_constant__ SharedPlan plan) {
   extern __shared__ float4 shared4[];
   __shared__ Limits limits;
@@ -228,56 +227,53 @@ __global__ void __launch_bounds__(kThreads)
   wait_for_predecessors();
   let_successor_begin();
 
-  const int query_tile = static_cast<int>(blockIdx.y) % args.tiles;
-  const int head = static_cast<int>(blockIdx.y) / args.tiles;
+  const int block = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int span_index = static_cast<int>(blockIdx.z);
+  const int query_tile = args.parts > 1 ? block / args.parts : block;
+  const int first_span = args.parts > 1 ? block - query_tile * args.parts : 0;
   const attention::QueryTile tile(args.attend, span_index, head, query_tile * kQueries, kQueries);
-  const int first_span = static_cast<int>(blockIdx.x);
   if (tile.count <= 0 || first_span * kSpanRows > tile.newest) return;
   if (threadIdx.x < kQueries) limits.set(static_cast<int>(threadIdx.x), args.attend, tile);
   const PartShape& shape = args.part;
   float* const parts = reinterpret_cast<float*>(shared + plan.parts);
   float* const total = reinterpret_cast<float*>(shared + plan.total);
-  clear_parts(total, kQueries, shape);
-  if constexpr (kDim != 0)
-    load_queries(args.attend, tile,
-                 *reinterpret_cast<QueryMemory<kDim, kQueries>*>(shared + plan.queries));
+  clear(shared + plan.total, shared + plan.queries);
   __syncthreads();
+  if constexpr (kDim != 0) {
+    auto& queries = *reinterpret_cast<QueryMemory<kDim, kQueries>*>(shared + plan.queries);
+    load_queries(args.attend, limits, queries);
+    __syncthreads();
+    if (!args.attend.view[0].format.along_tokens && threadIdx.x < 32)
+      channel_digits<kDim, kQueries>(queries, args.side[0].sets, args.attend.view[0].format.bits,
+                                     shared + plan.digits,
+                                     reinterpret_cast<KeyFactor*>(shared + plan.factors));
+  }
 
   const int segment_floats = kQueries * shape.floats();
   const int last_tile = tile.newest / kTileRows;
   const int last_span = args.parts > 0 ? first_span : tile.newest / kSpanRows;
   const int uniform = kDim == 0 ? 0 : uniform_tiles(limits, tile.count);
-  const auto tiles_of_span = [&](int span, auto&& take_segments) {
+  const auto take_span = [&](int span, auto&& take_segments) {
     constexpr int kSpanTiles = kSegmentTiles * kSpanSegments;
-    clear_parts(parts, kSpanSegments * kQueries, shape);
+    clear(shared + plan.parts, shared + plan.total);
     __syncthreads();
     take_segments(span * kSpanTiles);
     __syncthreads();
     const int end = min(last_tile + 1, (span + 1) * kSpanTiles);
-    for (int i = max(uniform, span * kSpanTiles); i < end; ++i) {
-      float* const segment = parts + i / kSegmentTiles % kSpanSegments * segment_floats;
-      PlainTile(args, tile, limits, i, *reinterpret_cast<PlainMemory*>(shared + plan.ring), segment,
-                shape.floats())
+#pragma unroll 1
+    for (int i = max(uniform, span * kSpanTiles); i < end; ++i)
+      PlainTile(args, tile, limits, i, *reinterpret_cast<PlainMemory*>(shared + plan.ring),
+                parts + i / kSegmentTiles % kSpanSegments * segment_floats, shape.floats())
           .run();
-    }
-    // The first segment's place gets the span's sums.
-    fold_segments(parts, kSpanSegments, kQueries, segment_floats, shape);
-    if (args.parts > 0) return;
-    fold_span(parts, kQueries, shape, total);
-    __syncthreads();
+    fold_segments<kQueries>(parts, shape);
+    if (args.parts == 0) fold_span<kQueries>(parts, shape, total);
   };
   if constexpr (kDim == 0) {
-    for (int span = first_span; span <= last_span; ++span) tiles_of_span(span, [](int) {});
+    for (int span = first_span; span <= last_span; ++span) take_span(span, [](int) {});
   } else {
-    const SideFormat& k = args.attend.view[0].format;
-    if (!k.along_tokens && threadIdx.x < 32)
-      channel_digits<kDim, kQueries>(
-          *reinterpret_cast<QueryMemory<kDim, kQueries>*>(shared + plan.queries), kDim / k.group,
-          k.bits, shared + plan.digits, reinterpret_cast<KeyFactor*>(shared + plan.factors));
     SegmentWarp<kDim, kQueries, kGroups> warp(args, plan, tile, shared);
     for (int span = first_span; span <= last_span; ++span)
-      tiles_of_span(span, [&](int first_tile) {
+      take_span(span, [&](int first_tile) {
         for (int i = static_cast<int>(threadIdx.x) / 32; i < kSpanSegments; i += plan.warp_count) {
           const int first = first_tile + i * kSegmentTiles;
           const int count = min(kSegmentTiles, uniform - first);
@@ -289,11 +285,13 @@ __global__ void __launch_bounds__(kThreads)
       });
   }
 
-  if (args.parts == 0) return give_out(args, tile, total);
-  for (int i = static_cast<int>(threadIdx.x); i < tile.count * shape.floats();
-       i += static_cast<int>(blockDim.x))
-    scratch_part(args, span_index, query_tile, head, i / shape.floats(),
-                 first_span)[i % shape.floats()] = parts[i];
+  if (args.parts == 0) return give_out(args, limits, tile.count, total);
+  for (int query = 0; query < tile.count; ++query) {
+    float* to = scratch_part(args, span_index, query_tile, head, query, first_span);
+    for (int i = static_cast<int>(threadIdx.x); i < shape.floats();
+         i += static_cast<int>(blockDim.x))
+      to[i] = parts[query * shape.floats() + i];
+  }
 }
 
 }  // namespace kvx::gpu::fused

@@ -13,7 +13,6 @@ namespace kvx::gpu::fused {
 
 inline constexpr int kScorePitch = kTileRows + 8;  // floats from query to query
 inline constexpr int kDigitPitch = 144;            // bytes from column to column
-inline constexpr int kMostSets = 4;                // of digits: K groups of a tile or of a row
 
 KVX_HD constexpr int digit_bytes(int queries) { return 2 * queries * kDigitPitch; }
 
@@ -109,9 +108,10 @@ __device__ inline T pick(const T (&x)[kCount], int i) {
   return r;
 }
 
-// Steps 1 and 2 along tokens: digits and factors of one K group. scale and zero: [kDim].
+// Steps 1 and 2 along tokens: digits and factors of one K group. scale and zero: [kDim]. Returns
+// whether scores may leave the clamp's range.
 template <int kDim, int kQueries>
-__device__ inline void token_digits(const QueryMemory<kDim, kQueries>& q, const std::byte* scale,
+__device__ inline bool token_digits(const QueryMemory<kDim, kQueries>& q, const std::byte* scale,
                                     const std::byte* zero, float zero_factor, int bits, float c,
                                     std::byte* digits, KeyFactor* factors) {
   constexpr int kLanes = kDim / 4;
@@ -140,12 +140,16 @@ __device__ inline void token_digits(const QueryMemory<kDim, kQueries>& q, const 
     r[h] = __fmaf_rn(in_order.w, z[3], r[h]);
   }
   const float sum = tree<kDim>(r);
-  const int query = kQueries == 1 ? 0 : lane / 8;
-  if (lane % 8 == 0 && query < kQueries && (kQueries > 1 || lane == 0)) {
-    const float unit = __uint_as_float(pick(exponent, query));
-    factors[query] = {__fmul_rn(__fmul_rn(c * 0x1p-14f, high_field(bits)), unit),
-                      __fmul_rn(sum, c)};
-  }
+  const int query = lane / 8;
+  const KeyFactor f = {
+      __fmul_rn(__fmul_rn(__fmul_rn(c, 0x1p-14f), high_field(bits)),
+                __uint_as_float(pick(exponent, query % kQueries))),
+      __fmul_rn(sum, c)};
+  if (lane % 8 == 0 && query < kQueries) factors[query] = f;
+  // |2^b S| <= kDim 4^b 2^15.
+  const float most =
+      __fmul_rn(__fmul_rn(f.unit, kDim), __uint_as_float((127u + 15u + 2u * static_cast<uint32_t>(bits)) << 23));
+  return __any_sync(~0u, !(__fadd_rn(most, fabsf(f.zero)) < 0.5f * kScoreBound));
 }
 
 // The same along channels, `sets` groups in a row, by one warp; factors: [group][kQueries].
@@ -186,7 +190,8 @@ struct KeyWords {
   static constexpr int kProducts = kDim / 32;
   static constexpr uint32_t kByte = 0x01010101u;
   static constexpr int kFields = kBits == 8 ? 1 : 2;
-  uint32_t w[kBits == 8 ? kDim / 16 : kDim / 32];
+  uint32_t w[kBits == 8 ? kDim / 16 : kDim / 32];  // before they are turned
+  uint32_t turn;
 
   // The pattern that turns each code of these words.
   __device__ static uint32_t flip(uint32_t code) {
@@ -196,32 +201,27 @@ struct KeyWords {
                                  : code * 0x55u);
   }
 
-  __device__ KeyWords(const std::byte* quarter, uint32_t flip) {
+  __device__ KeyWords(const std::byte* quarter, uint32_t flip) : turn(flip) {
     if constexpr (kBits == 3) {
-      spread(quarter, flip);
+      spread(quarter);
     } else if constexpr (kBits == 2) {
       constexpr int kRaw = kBytes / 4;
       uint32_t raw[kRaw];
       load(quarter, raw);
 #pragma unroll
-      for (int i = 0; i < kRaw; ++i) {
-        w[2 * i] = raw[i] ^ flip;
-        w[2 * i + 1] = w[2 * i] >> 4;
-      }
+      for (int i = 0; i < kRaw; ++i) w[2 * i] = raw[i], w[2 * i + 1] = raw[i] >> 4;
     } else {
       load(quarter, w);
-#pragma unroll
-      for (uint32_t& x : w) x ^= flip;
     }
   }
 
   // Half `half` of product `k`.
   __device__ uint32_t operand(int k, int half) const {
     if constexpr (kBits == 8) {
-      return w[2 * k + half];
+      return w[2 * k + half] ^ turn;
     } else {
       constexpr uint32_t kMask = kByte * ((1u << kBits) - 1u);
-      return w[k / 2 * 2 + half] & (kMask << (k % 2 * kBits));
+      return flip_and_mask(w[k / 2 * 2 + half], turn, kMask << (k % 2 * kBits));
     }
   }
 
@@ -244,7 +244,7 @@ struct KeyWords {
   }
 
   // Three bytes of eight 3-bit codes become four bytes of two.
-  __device__ void spread(const std::byte* quarter, uint32_t flip) {
+  __device__ void spread(const std::byte* quarter) {
     uint32_t three[kDim / 32];
     if constexpr (kDim == 128) {
       uint32_t raw[3];
@@ -261,7 +261,7 @@ struct KeyWords {
 #pragma unroll
     for (int i = 0; i < kDim / 32; ++i) {
       const uint32_t twelve = (three[i] & 0x00000FFFu) | (three[i] << 4 & 0x0FFF0000u);
-      w[i] = ((twelve & 0x003F003Fu) | (twelve << 2 & 0x3F003F00u)) ^ flip;
+      w[i] = (twelve & 0x003F003Fu) | (twelve << 2 & 0x3F003F00u);
     }
   }
 };
@@ -287,83 +287,111 @@ struct KeyTile {
   const std::byte* digits;        // along tokens [set][digit_bytes], along channels one
   const KeyFactor* factors;       // [set][kQueries]
   int sets;
-  bool along_tokens;
   uint32_t flip;  // of a code
   float zero_factor, c;
 };
 
-// Step 3, without the clamp, of all rows of a tile to scores [query][kScorePitch].
+// The digits of a lane's column and quarter.
+template <int kDim>
+struct ColumnDigits {
+  uint32_t word[kDim / 32][2];
+
+  __device__ explicit ColumnDigits(const std::byte* from) {
+#pragma unroll
+    for (int i = 0; i < kDim / 64; ++i) {
+      const uint4 x = reinterpret_cast<const uint4*>(from)[i];
+      word[2 * i][0] = x.x, word[2 * i][1] = x.y;
+      word[2 * i + 1][0] = x.z, word[2 * i + 1][1] = x.w;
+    }
+  }
+  // All zeros but where `mine`.
+  __device__ ColumnDigits of_group(bool mine) const {
+    ColumnDigits r = *this;
+#pragma unroll
+    for (int i = 0; i < kDim / 32; ++i)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) r.word[i][half] = mine ? word[i][half] : 0u;
+    return r;
+  }
+};
+
+// 2^b S of rows g and g + 8, for the query of the lane.
+template <int kBits, int kDim>
+__device__ inline void multiply_rows(const KeyWords<kBits, kDim>& above,
+                                     const KeyWords<kBits, kDim>& below,
+                                     const ColumnDigits<kDim>& digits, int (&sum)[2]) {
+  int part[2][4] = {};
+#pragma unroll
+  for (int i = 0; i < kDim / 32; ++i)
+    multiply_signed(part[KeyWords<kBits, kDim>::kFields == 2 ? i % 2 : 0], above.operand(i, 0),
+                    below.operand(i, 0), above.operand(i, 1), below.operand(i, 1),
+                    digits.word[i][0], digits.word[i][1]);
+  join<kBits>(part[0], part[1], sum);
+}
+
+// Step 3a, without the clamp, of all rows of a tile to scores [query][kScorePitch].
 template <int kBits, int kDim, int kQueries>
-__device__ inline void score_tile(const KeyTile& k, float* scores) {
+__device__ inline void score_along_tokens(const KeyTile& k, float* scores) {
   using Words = KeyWords<kBits, kDim>;
-  constexpr int kProducts = Words::kProducts, kRowBytes = kDim / 8 * kBits;
+  constexpr int kRowBytes = kDim / 8 * kBits;
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-  const int query = t % kQueries;
   const uint32_t flip = Words::flip(k.flip);
   const std::byte* quarter = k.codes + g * kRowBytes + t * Words::kBytes;
   const std::byte* column = k.digits + g % (2 * kQueries) * kDigitPitch + t * 32;
-  float* to = scores + query * kScorePitch + g;
+  float* to = scores + t % kQueries * kScorePitch + g;
   const int set_shift = k.sets == 4 ? 0 : k.sets == 2 ? 1 : 2;
-
 #pragma unroll
   for (int block = 0; block < kTileRows / 32; ++block) {
-    const int set = k.along_tokens ? block >> set_shift : 0;
-    uint32_t b[kProducts][2];
+    const int set = block >> set_shift;
+    const ColumnDigits<kDim> digits(column + set * digit_bytes(kQueries));
+    const KeyFactor f = k.factors[set * kQueries + t % kQueries];
 #pragma unroll
-    for (int i = 0; i < kProducts / 2; ++i) {
-      const uint4 x = reinterpret_cast<const uint4*>(column + set * digit_bytes(kQueries))[i];
-      b[2 * i][0] = x.x, b[2 * i][1] = x.y, b[2 * i + 1][0] = x.z, b[2 * i + 1][1] = x.w;
-    }
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-      const int row = 32 * block + 16 * m;
-      const Words above(quarter + row * kRowBytes, flip);
-      const Words below(quarter + (row + 8) * kRowBytes, flip);
+    for (int row = 32 * block; row < 32 * block + 32; row += 16) {
       int sum[2];
-      if (k.along_tokens || k.sets == 1) {
-        int part[2][4] = {};
-#pragma unroll
-        for (int i = 0; i < kProducts; ++i)
-          multiply_signed(part[Words::kFields == 2 ? i % 2 : 0], above.operand(i, 0),
-                          below.operand(i, 0), above.operand(i, 1), below.operand(i, 1), b[i][0],
-                          b[i][1]);
-        join<kBits>(part[0], part[1], sum);
-      }
-      if (k.along_tokens) {
-        const KeyFactor f = k.factors[set * kQueries + query];
-#pragma unroll
-        for (int r = 0; r < 2; ++r)
-          if (t < kQueries)
-            to[row + 8 * r] = __fmaf_rn(__int2float_rn(sum[r]), f.unit, f.zero);
-        continue;
-      }
-      float x[2] = {};
-      for (int s = 0; s < k.sets; ++s) {
-        if (k.sets > 1) {
-          // A quarter belongs to one group: the others' digits count as zeros.
-          const uint32_t mine = t * k.sets / 4 == s ? ~0u : 0u;
-          int part[2][4] = {};
-#pragma unroll
-          for (int i = 0; i < kProducts; ++i)
-            multiply_signed(part[Words::kFields == 2 ? i % 2 : 0], above.operand(i, 0),
-                            below.operand(i, 0), above.operand(i, 1), below.operand(i, 1),
-                            b[i][0] & mine, b[i][1] & mine);
-          join<kBits>(part[0], part[1], sum);
-        }
-        const KeyFactor f = k.factors[s * kQueries + query];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          const int at = (row + 8 * r + g) * k.sets + s;
-          const float scale = half_at(k.scale, at);
-          const float zero = __fmul_rn(half_at(k.zero, at), k.zero_factor);
-          x[r] = __fmaf_rn(__int2float_rn(sum[r]), __fmul_rn(scale, f.unit), x[r]);
-          x[r] = __fmaf_rn(f.zero, zero, x[r]);
-        }
-      }
+      multiply_rows(Words(quarter + row * kRowBytes, flip),
+                    Words(quarter + (row + 8) * kRowBytes, flip), digits, sum);
 #pragma unroll
       for (int r = 0; r < 2; ++r)
-        if (t < kQueries) to[row + 8 * r] = __fmul_rn(x[r], k.c);
+        if (t < kQueries) to[row + 8 * r] = __fmaf_rn(__int2float_rn(sum[r]), f.unit, f.zero);
     }
+  }
+}
+
+// Step 3b, the same. A quarter of a row belongs to one group: to others its digits count as zeros.
+template <int kBits, int kDim, int kQueries>
+__device__ inline void score_along_channels(const KeyTile& k, float* scores) {
+  using Words = KeyWords<kBits, kDim>;
+  constexpr int kRowBytes = kDim / 8 * kBits;
+  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+  const uint32_t flip = Words::flip(k.flip);
+  const std::byte* quarter = k.codes + g * kRowBytes + t * Words::kBytes;
+  const ColumnDigits<kDim> digits(k.digits + g % (2 * kQueries) * kDigitPitch + t * 32);
+  float* to = scores + t % kQueries * kScorePitch + g;
+#pragma unroll 1
+  for (int block = 0; block < kTileRows; block += 32) {
+    float x[2][2] = {};
+    for (int set = 0; set < k.sets; ++set) {
+      const ColumnDigits<kDim> mine = digits.of_group(t * k.sets / 4 == set || k.sets == 1);
+      const KeyFactor f = k.factors[set * kQueries + t % kQueries];
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        const int row = block + 16 * m;
+        int sum[2];
+        multiply_rows(Words(quarter + row * kRowBytes, flip),
+                      Words(quarter + (row + 8) * kRowBytes, flip), mine, sum);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int at = (row + 8 * r + g) * k.sets + set;
+          const float zero = __fmul_rn(half_at(k.zero, at), k.zero_factor);
+          x[m][r] = __fmaf_rn(__int2float_rn(sum[r]), __fmul_rn(half_at(k.scale, at), f.unit),
+                              x[m][r]);
+          x[m][r] = __fmaf_rn(f.zero, zero, x[m][r]);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (t < kQueries) to[block + 8 * i] = __fmul_rn(x[i / 2][i % 2], k.c);
   }
 }
 

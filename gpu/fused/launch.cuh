@@ -14,8 +14,8 @@ void launch(const KernelArgs& args, cudaStream_t stream) {
   const auto kernel = fused_kernel<kDim, kQueries, kGroups>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.bytes),
         "shared memory of fused_kernel");
-  const dim3 grid(static_cast<unsigned>(std::max(args.parts, 1)),
-                  static_cast<unsigned>(args.attend.view[0].shape.kv_heads * args.tiles),
+  const dim3 grid(static_cast<unsigned>(std::max(args.parts, 1) * args.tiles),
+                  static_cast<unsigned>(args.attend.view[0].shape.kv_heads),
                   static_cast<unsigned>(args.attend.pass.span_count));
   launch_successor("fused_kernel", kernel,
                    {.grid = grid,

@@ -10,6 +10,13 @@
 
 namespace kvx::gpu::fused {
 
+// (x ^ flip) & mask, in one instruction even where x ^ flip is wanted more than once.
+__device__ inline uint32_t flip_and_mask(uint32_t x, uint32_t flip, uint32_t mask) {
+  uint32_t r;
+  asm("lop3.b32 %0, %1, %2, %3, 0x28;" : "=r"(r) : "r"(x), "r"(flip), "r"(mask));
+  return r;
+}
+
 // c += A B, B signed.
 __device__ inline void multiply_signed(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
                                        uint32_t a3, uint32_t b0, uint32_t b1) {

@@ -17,7 +17,8 @@ inline constexpr int kSpanRows = kSegmentRows * kSpanSegments;
 inline constexpr float kMagic = 12582912.0f;
 inline constexpr int kMagicBits = 0x4B400000;
 inline constexpr float kScoreBound = 0x1p+20f;
-inline constexpr int kNoMaximum = -(1 << 28);  // M of a part without a tile: minus infinity
+// Maxima are kept as the bits of x + kMagic: kMagicBits above n, and always above
+inline constexpr int kNoMaximum = 0;  // minus infinity, M of a part without a tile.
 inline constexpr uint32_t kExponentMask = 0x7F800000u;
 
 // pw(e)
@@ -58,7 +59,7 @@ __device__ inline int exponent_of(uint32_t power_bits) {
   return static_cast<int>(power_bits >> 23) - 127;
 }
 
-// A score's nearest integer and 2^(score - integer + 21) (steps 4 and 5).
+// A score's nearest integer, kMagicBits above it, and 2^(score - integer + 21) (steps 4 and 5).
 struct Exponential {
   int n;
   float p;
@@ -69,7 +70,7 @@ __device__ inline Exponential exponential(float x) {
   float p = __fmaf_rn(0x1.3a02c6p+14f, f, 0x1.c9fc46p+16f);
   p = __fmaf_rn(p, f, 0x1.ec0368p+18f);
   p = __fmaf_rn(p, f, 0x1.62e142p+20f);
-  return {static_cast<int>(__float_as_uint(t)) - kMagicBits, __fmaf_rn(p, f, 0x1p+21f)};
+  return {__float_as_int(t), __fmaf_rn(p, f, 0x1p+21f)};
 }
 // The weight of a visible row below the maximum m.
 __device__ inline float weight(const Exponential& e, int m) {

@@ -46,8 +46,9 @@ class PlainTile {
         threads_(static_cast<int>(blockDim.x)) {}
 
   __device__ __noinline__ void run() {
-    for (int i = thread_; i < queries_ * dim_; i += threads_)
-      memory_.q[i / dim_][i % dim_] = a_.q[tile_.at(a_, i / dim_) + i % dim_];
+    for (int query = 0; query < queries_; ++query)
+      for (int i = thread_; i < dim_; i += threads_)
+        memory_.q[query][i] = a_.q[limits_.at[query] + i];
     __syncthreads();
     if (a_.view[0].format.along_tokens) {
       score_along_tokens();

@@ -27,31 +27,29 @@ class Layout {
 };
 
 SharedPlan plan(const KernelArgs& args, int queries, int warps, int room) {
-  const SideFormat &k = args.attend.view[0].format, &v = args.attend.view[1].format;
-  const int dim = args.attend.view[0].shape.head_dim, groups = args.part.groups;
-  const int sets = k.along_tokens ? std::max(1, kTileRows / k.group) : 1;
+  const bool along_tokens = args.attend.view[0].format.along_tokens;
+  const int dim = args.part.dim, groups = args.part.groups, sets = args.side[0].sets;
   SharedPlan plan;
   Layout block, warp;
   plan.warp_count = warps;
   plan.parts = block.put(int64_t{4} * kSpanSegments * queries * args.part.floats());
   plan.total = block.put(int64_t{4} * queries * args.part.floats());
   plan.queries = block.put(int64_t{8} * queries * dim);
-  plan.digits = block.put(k.along_tokens ? 0 : digit_bytes(queries));
-  plan.factors = block.put(k.along_tokens ? 0 : int64_t{kMostSets} * queries * sizeof(KeyFactor));
+  plan.digits = block.put(along_tokens ? 0 : digit_bytes(queries));
+  plan.factors = block.put(along_tokens ? 0 : int64_t{sets} * queries * sizeof(KeyFactor));
 
   plan.scores = warp.put(int64_t{4} * queries * kScorePitch);
   // Digits of the query are read before those of the weights are written.
   plan.warp_digits =
-      warp.put(int64_t{digit_bytes(queries)} * std::max(k.along_tokens ? sets : 0, groups));
+      warp.put(int64_t{digit_bytes(queries)} * std::max(along_tokens ? sets : 0, groups));
   plan.warp_factors =
-      warp.put(k.along_tokens ? int64_t{sets} * queries * sizeof(KeyFactor) : 0);
-  plan.spread = warp.put(v.bits == 3 ? 32 * (dim / 2 + 16) : 0);
+      warp.put(along_tokens ? int64_t{sets} * queries * sizeof(KeyFactor) : 0);
+  plan.spread = warp.put(args.attend.view[1].format.bits == 3 ? 32 * (dim / 2 + 16) : 0);
   plan.barriers = warp.put(2 * kMostDepth * sizeof(CopyBarrier));
   plan.warp_bytes = warp.size();
   plan.warps = block.put(int64_t{warps} * plan.warp_bytes);
   plan.ring = block.size();
-  plan.slot_bytes =
-      static_cast<int>(StageShape(k, dim).bytes() + StageShape(v, dim).bytes());
+  plan.slot_bytes = args.side[0].stage + args.side[1].stage;
   plan.depth = std::min(kMostDepth, (room - plan.ring) / (warps * plan.slot_bytes));
   plan.bytes = plan.ring + std::max<int>(plan.depth * warps * plan.slot_bytes, sizeof(PlainMemory));
   return plan;
@@ -72,6 +70,7 @@ SharedPlan plan_plain(const KernelArgs& args) {
   plan.warp_count = kThreads / 32;
   plan.parts = block.put(int64_t{4} * kSpanSegments * kBlockQueries * args.part.floats());
   plan.total = block.put(int64_t{4} * kBlockQueries * args.part.floats());
+  plan.queries = block.put(0);
   plan.ring = block.put(sizeof(PlainMemory));
   plan.bytes = block.size();
   return plan;

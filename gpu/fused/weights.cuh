@@ -17,8 +17,7 @@ struct TileWeights {
 
 // Values of a tile as their weights need them: scale and zero [row][kGroups].
 struct ValueScales {
-  const std::byte *scale, *zero;
-  bool has_zero;  // else the scale takes its place
+  const std::byte *scale, *zero;  // without zeros the scales stand in
   float zero_factor;
 };
 
@@ -38,9 +37,10 @@ __device__ inline void store_weight_digits(std::byte* digits, int query, const f
   *reinterpret_cast<uint32_t*>(to + kDigitPitch) = __byte_perm(a, b, 0x7632);
 }
 
-// `visible` of the tile's rows are seen, by all queries. Digits: [V group][digit_bytes].
+// `visible` of the tile's rows are seen, by all queries. `far`: scores may leave the clamp's range.
+// Digits: [V group][digit_bytes].
 template <int kQueries, int kGroups>
-__device__ inline TileWeights<kGroups> weigh(const float* scores, int visible,
+__device__ inline TileWeights<kGroups> weigh(const float* scores, bool far, int visible,
                                              const ValueScales& values, std::byte* digits) {
   const int lane = static_cast<int>(threadIdx.x) % 32, query = lane % 4 % kQueries;
   const int seen = visible - 4 * lane;  // of the lane's rows
@@ -50,18 +50,24 @@ __device__ inline TileWeights<kGroups> weigh(const float* scores, int visible,
   for (int h = 0; h < kQueries; ++h) {
     const float4 x4 = reinterpret_cast<const float4*>(scores + h * kScorePitch)[lane];
     float x[4] = {x4.x, x4.y, x4.z, x4.w};
+    if (far) {
+#pragma unroll
+      for (float& score : x) score = clamp_score(score);
+    }
     Exponential e[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (visible < kTileRows && i >= seen) x[i] = -kScoreBound;  // not even a number
-      e[i] = exponential(clamp_score(x[i]));
+    for (int i = 0; i < 4; ++i) e[i] = exponential(x[i]);
+    if (visible < kTileRows) {
+      // Far below the maximum, so that they are nothing in l, nor times a scale and zero of 0.
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (i >= seen) e[i] = {kNoMaximum, 1.0f};
     }
     m[h] = __reduce_max_sync(~0u, max(max(e[0].n, e[1].n), max(e[2].n, e[3].n)));
     uint32_t mass = 0;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       p[h][i] = weight(e[i], m[h]);
-      if (visible < kTileRows && i >= seen) p[h][i] = 0.0f;
       mass += __float_as_uint(__fadd_rn(p[h][i], kMagic));
     }
     l[h] = static_cast<int>(__reduce_add_sync(~0u, mass) -
@@ -78,9 +84,12 @@ __device__ inline TileWeights<kGroups> weigh(const float* scores, int visible,
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       s[i] = half_at(values.scale, (4 * lane + i) * kGroups + group);
-      z[i] = values.has_zero ? half_at(values.zero, (4 * lane + i) * kGroups + group) : s[i];
-      z[i] = __fmul_rn(z[i], values.zero_factor);
-      if (visible < kTileRows && i >= seen) s[i] = z[i] = 0.0f;
+      z[i] = __fmul_rn(half_at(values.zero, (4 * lane + i) * kGroups + group), values.zero_factor);
+    }
+    if (visible < kTileRows) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (i >= seen) s[i] = z[i] = 0.0f;
     }
     const uint32_t ez = zero_exponent(__reduce_max_sync(~0u, greatest(z)));
     int eu[kQueries], zi[kQueries];
