@@ -39,8 +39,8 @@ class CodecKernels : public PagedScheme {
   int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                 int q_heads) const override {
     if (affine())
-      return fused::scratch_floats(fused::fused_form(bounds, shape, q_heads), bounds, shape, q_heads,
-                                   format(Side::kV));
+      return fused::scratch_floats(fused::fused_form(bounds, shape, q_heads), bounds, shape,
+                                   q_heads, format(Side::kV));
     return gpu::attend_scratch_floats(bounds, shape, q_heads);
   }
   void attend(const AttendArgs& args, cudaStream_t stream) const override {

@@ -1,44 +1,58 @@
-#include "gpu/fused/attend.h"
-
 #include <algorithm>
 
 #include "gpu/cache/attend.h"
 #include "gpu/common/check.h"
 #include "gpu/common/successor.cuh"
+#include "gpu/fused/attend.h"
 #include "gpu/fused/launch.h"
 
 namespace kvx::gpu::fused {
 namespace {
 
 constexpr int kFoldThreads = 128;
-// Above so many blocks a block that takes all rows of its queries leaves no processor idle.
-constexpr int64_t kManyBlocks = 512;
+// Up to so many blocks of a span each most processors would be idle; from so many on, of all rows
+// of their queries each, none is.
+constexpr int64_t kFewBlocks = 66, kManyBlocks = 512;
 
-// A block has one query.
+// Step 11 over the parts in scratch, and 12; a block has one query.
 __global__ void __launch_bounds__(kFoldThreads)
-    fold_spans(const __grid_constant__ KernelArgs args) {
+    fold_parts(const __grid_constant__ KernelArgs args) {
   extern __shared__ float folded[];
   wait_for_predecessors();
   let_successor_begin();
-  const int head = static_cast<int>(blockIdx.y) / args.tiles;
-  const int query_tile = static_cast<int>(blockIdx.y) % args.tiles;
-  const int query = static_cast<int>(blockIdx.x), span_index = static_cast<int>(blockIdx.z);
+  const int query_tile = static_cast<int>(blockIdx.x) / args.queries;
+  const int query = static_cast<int>(blockIdx.x) - query_tile * args.queries;
+  const int head = static_cast<int>(blockIdx.y), span_index = static_cast<int>(blockIdx.z);
   const attention::QueryTile tile(args.attend, span_index, head, query_tile * args.queries,
                                   args.queries);
   if (query >= tile.count) return;
   const PartShape& shape = args.part;
-  const int spans = tile.newest / kSpanRows + 1;
-  const float* parts = scratch_part(args, span_index, query_tile, head, query, 0);
+  const int parts = tile.newest / args.part_rows + 1;
+  const float* from = scratch_part(args, span_index, query_tile, head, query, 0);
   for (int i = static_cast<int>(threadIdx.x); i < shape.sums(); i += kFoldThreads) {
-    Sum sum;
-    fold_parts(parts, shape.floats(), spans, shape.maximum(), i, sum);
-    folded[i] = sum.x;
+    Sum all;
+    for (int first = 0; first < parts; first += kSpanSegments) {
+      int m[kSpanSegments];
+      float x[kSpanSegments];
+#pragma unroll
+      for (int p = 0; p < kSpanSegments; ++p) {
+        const float* part = from + int64_t{min(first + p, parts - 1)} * shape.floats();
+        m[p] = first + p < parts ? __float_as_int(part[shape.maximum()]) : kNoMaximum;
+        x[p] = part[i];
+      }
+      Sum span;
+#pragma unroll
+      for (int p = 0; p < kSpanSegments; ++p)
+        (args.part_rows == kSegmentRows ? span : all).fold(m[p], x[p]);
+      all.fold(span.m, span.x);
+    }
+    folded[i] = all.x;
   }
   __syncthreads();
   float* const out = args.attend.out + tile.at(args.attend, query);
   for (int i = static_cast<int>(threadIdx.x); i < shape.dim; i += kFoldThreads)
-    out[i] = finish(folded[i], folded[shape.dim + i / (shape.dim / shape.groups)],
-                    folded[shape.mass()]);
+    out[i] =
+        finish(folded[i], folded[shape.dim + i / (shape.dim / shape.groups)], folded[shape.mass()]);
 }
 
 bool fast_side(const SideFormat& f, int dim, bool is_k) {
@@ -56,8 +70,10 @@ KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideForma
   args.scale = attention::scale(shape.head_dim);
   args.queries = queries == 1 ? 1 : kBlockQueries;
   args.tiles = static_cast<int32_t>((queries + args.queries - 1) / args.queries);
-  args.parts =
-      form == FusedForm::kWhole ? 0 : (attend.pass.max_length + kSpanRows - 1) / kSpanRows;
+  args.part_rows = form == FusedForm::kShort ? kSegmentRows : kSpanRows;
+  args.parts = form == FusedForm::kWhole
+                   ? 0
+                   : (attend.pass.max_length + args.part_rows - 1) / args.part_rows;
   args.part = {shape.head_dim, shape.head_dim / v.group};
   return args;
 }
@@ -67,9 +83,10 @@ KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideForma
 FusedForm fused_form(const Pass& bounds, const CacheShape& shape, int q_heads) {
   const int64_t tiles =
       (int64_t{bounds.max_count} * (q_heads / shape.kv_heads) + kBlockQueries - 1) / kBlockQueries;
-  const int64_t blocks = tiles * shape.kv_heads * bounds.span_count;
-  return bounds.max_length <= kSpanRows || blocks >= kManyBlocks ? FusedForm::kWhole
-                                                                 : FusedForm::kLong;
+  const int64_t whole = tiles * shape.kv_heads * bounds.span_count;
+  const int64_t spans = (bounds.max_length + kSpanRows - 1) / kSpanRows;
+  if (whole * spans <= kFewBlocks && bounds.max_length > kTileRows) return FusedForm::kShort;
+  return spans <= 1 || whole >= kManyBlocks ? FusedForm::kWhole : FusedForm::kLong;
 }
 
 int64_t scratch_floats(FusedForm form, const Pass& bounds, const CacheShape& shape, int q_heads,
@@ -104,15 +121,14 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
     }
   }
   if (args.parts == 0) return;
-  launch_successor(
-      "fold_spans", fold_spans,
-      {.grid = dim3(static_cast<unsigned>(args.queries),
-                    static_cast<unsigned>(attend.view[0].shape.kv_heads * args.tiles),
-                    static_cast<unsigned>(attend.pass.span_count)),
-       .block = dim3(kFoldThreads),
-       .shared_bytes = sizeof(float) * static_cast<size_t>(args.part.sums()),
-       .stream = stream},
-      args);
+  launch_successor("fold_parts", fold_parts,
+                   {.grid = dim3(static_cast<unsigned>(args.queries * args.tiles),
+                                 static_cast<unsigned>(attend.view[0].shape.kv_heads),
+                                 static_cast<unsigned>(attend.pass.span_count)),
+                    .block = dim3(kFoldThreads),
+                    .shared_bytes = sizeof(float) * static_cast<size_t>(args.part.sums()),
+                    .stream = stream},
+                   args);
 }
 
 }  // namespace kvx::gpu::fused

@@ -28,10 +28,10 @@ __device__ inline void fence_copies() {
 
 // Begins a phase of so many bytes, by one thread, before its copies.
 __device__ inline void expect(CopyBarrier* barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                   shared_address(barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
 }
 
 // Addresses and bytes are multiples of 16.

@@ -38,10 +38,11 @@ struct SideGeometry {
 struct KernelArgs {
   AttendArgs attend;
   AffineScheme scheme;
-  float scale = 0.0f;   // c
-  int32_t queries = 1;  // of a block: kBlockQueries, or 1
-  int32_t tiles = 1;    // of so many queries in a span of the pass
-  int32_t parts = 1;    // of a query in scratch; 0: the block takes all rows
+  float scale = 0.0f;     // c
+  int32_t queries = 1;    // of a block: kBlockQueries, or 1
+  int32_t tiles = 1;      // of so many queries in a span of the pass
+  int32_t parts = 1;      // of a query in scratch; 0: the block takes all rows
+  int32_t part_rows = 0;  // kSegmentRows or kSpanRows
   PartShape part;
   SideGeometry side[2];  // by Side; of kernels with a fast path
 };

@@ -45,13 +45,12 @@ __device__ inline float high_field(int bits) {
 }
 
 // Stores four digits as the lane's word of both digit columns of a query.
-__device__ inline void store_digits(std::byte* digits, int word_at, int query,
-                                    const float (&y)[4], uint32_t exponent) {
+__device__ inline void store_digits(std::byte* digits, int word_at, int query, const float (&y)[4],
+                                    uint32_t exponent) {
   const float factor = query_factor(exponent);
   uint32_t d[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    d[i] = __float_as_uint(__fmaf_rn(y[i], factor, kMagic + 128.0f));
+  for (int i = 0; i < 4; ++i) d[i] = __float_as_uint(__fmaf_rn(y[i], factor, kMagic + 128.0f));
   const uint32_t a = __byte_perm(d[0], d[1], 0x5140), b = __byte_perm(d[2], d[3], 0x5140);
   std::byte* to = digits + 2 * query * kDigitPitch + word_at;
   *reinterpret_cast<uint32_t*>(to) = __byte_perm(a, b, 0x5410) ^ 0x80808080u;
@@ -141,14 +140,14 @@ __device__ inline bool token_digits(const QueryMemory<kDim, kQueries>& q, const 
   }
   const float sum = tree<kDim>(r);
   const int query = lane / 8;
-  const KeyFactor f = {
-      __fmul_rn(__fmul_rn(__fmul_rn(c, 0x1p-14f), high_field(bits)),
-                __uint_as_float(pick(exponent, query % kQueries))),
-      __fmul_rn(sum, c)};
+  const KeyFactor f = {__fmul_rn(__fmul_rn(__fmul_rn(c, 0x1p-14f), high_field(bits)),
+                                 __uint_as_float(pick(exponent, query % kQueries))),
+                       __fmul_rn(sum, c)};
   if (lane % 8 == 0 && query < kQueries) factors[query] = f;
   // |2^b S| <= kDim 4^b 2^15.
   const float most =
-      __fmul_rn(__fmul_rn(f.unit, kDim), __uint_as_float((127u + 15u + 2u * static_cast<uint32_t>(bits)) << 23));
+      __fmul_rn(__fmul_rn(f.unit, kDim),
+                __uint_as_float((127u + 15u + 2u * static_cast<uint32_t>(bits)) << 23));
   return __any_sync(~0u, !(__fadd_rn(most, fabsf(f.zero)) < 0.5f * kScoreBound));
 }
 
@@ -383,8 +382,8 @@ __device__ inline void score_along_channels(const KeyTile& k, float* scores) {
         for (int r = 0; r < 2; ++r) {
           const int at = (row + 8 * r + g) * k.sets + set;
           const float zero = __fmul_rn(half_at(k.zero, at), k.zero_factor);
-          x[m][r] = __fmaf_rn(__int2float_rn(sum[r]), __fmul_rn(half_at(k.scale, at), f.unit),
-                              x[m][r]);
+          x[m][r] =
+              __fmaf_rn(__int2float_rn(sum[r]), __fmul_rn(half_at(k.scale, at), f.unit), x[m][r]);
           x[m][r] = __fmaf_rn(f.zero, zero, x[m][r]);
         }
       }

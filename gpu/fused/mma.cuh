@@ -1,7 +1,7 @@
 // Products of 8-bit integers by a warp, m16n8k32, and what loads their operands. Lane 4 g + t holds
-// of A (16 x 32, unsigned) rows g, g + 8, g, g + 8 of columns 4t.., 4t.., 16 + 4t.., 16 + 4t.. (four
-// each), of B (32 x 8) rows 4t.. and 16 + 4t.. of column g, of C rows g, g, g + 8, g + 8 of columns
-// 2t, 2t + 1, 2t, 2t + 1.
+// of A (16 x 32, unsigned) rows g, g + 8, g, g + 8 of columns 4t.., 4t.., 16 + 4t.., 16 + 4t..
+// (four each), of B (32 x 8) rows 4t.. and 16 + 4t.. of column g, of C rows g, g, g + 8, g + 8 of
+// columns 2t, 2t + 1, 2t, 2t + 1.
 #pragma once
 
 #include <cstdint>

@@ -74,13 +74,10 @@ __device__ inline Exponential exponential(float x) {
 }
 // The weight of a visible row below the maximum m.
 __device__ inline float weight(const Exponential& e, int m) {
-  return __uint_as_float(__float_as_uint(e.p) +
-                         (static_cast<uint32_t>(max(e.n - m, -100)) << 23));
+  return __uint_as_float(__float_as_uint(e.p) + (static_cast<uint32_t>(max(e.n - m, -100)) << 23));
 }
 
-__device__ inline float clamp_score(float x) {
-  return fminf(fmaxf(x, -kScoreBound), kScoreBound);
-}
+__device__ inline float clamp_score(float x) { return fminf(fmaxf(x, -kScoreBound), kScoreBound); }
 
 __device__ inline float half_at(const void* from, int64_t i) {
   return f16_decode(static_cast<const uint16_t*>(from)[i]);

@@ -30,14 +30,18 @@ struct Sum {
     }
     x = __fmaf_rn(part_x, power(part_m - m), x);
   }
-};
 
-// Folds `count` parts, `stride` floats from one to the next, behind `sum`.
-__device__ inline void fold_parts(const float* parts, int64_t stride, int count, int maximum,
-                                  int i, Sum& sum) {
-  for (int p = 0; p < count; ++p)
-    sum.fold(__float_as_int(parts[p * stride + maximum]), parts[p * stride + i]);
-}
+  // Step 10, of a tile's integer times 2^unit.
+  __device__ void fold_tile(int tile_m, float tile_x, int unit) {
+    if (tile_m > m) {
+      x = __fmul_rn(x, power(m - tile_m));
+      m = tile_m;
+    }
+    const int d = tile_m - m;
+    if (d + unit < -100) tile_x = 0.0f;
+    x = __fmaf_rn(tile_x, __uint_as_float(static_cast<uint32_t>(max(d, -126) + 127) << 23), x);
+  }
+};
 
 // Step 12, of a part's O, Z and L.
 __device__ inline float finish(float o, float z, float l) {

@@ -13,16 +13,16 @@ inline constexpr int kMaxDim = attention::kMaxDim;
 struct PlainMemory {
   float4 stage[kStageRows * kMaxDim / 4];
   float q[kBlockQueries][kMaxDim];
-  int digits[kBlockQueries][kMaxDim];  // of q * s
-  float key_unit[kBlockQueries][kMaxDim];  // by K group: 2^(e - 14); along tokens one
-  float key_zero[kBlockQueries][kMaxDim];  // zero sums
-  float p[kBlockQueries][kTileRows];   // scores, then weights
+  int digits[kBlockQueries][kMaxDim];          // of q * s
+  float key_unit[kBlockQueries][kMaxDim];      // by K group: 2^(e - 14); along tokens one
+  float key_zero[kBlockQueries][kMaxDim];      // zero sums
+  float p[kBlockQueries][kTileRows];           // scores, then weights
   uint32_t weights[kBlockQueries][kTileRows];  // digits of p * s of a V group
   int sums[kBlockQueries][kMaxDim];
   int value_unit[kBlockQueries];  // eu - 15 of a V group
-  float raise[kBlockQueries];      // what the part is multiplied by
-  int down[kBlockQueries];         // D
-  bool present[kBlockQueries];     // whether the query sees a row
+  float raise[kBlockQueries];     // what the part is multiplied by
+  int down[kBlockQueries];        // D
+  bool present[kBlockQueries];    // whether the query sees a row
 };
 
 // A part of the work of a block on one tile.
@@ -80,9 +80,7 @@ class PlainTile {
   __device__ int lane() const { return thread_ % 32; }
   __device__ int warps() const { return threads_ / 32; }
 
-  __device__ float scale_at(int side, int64_t i) const {
-    return half_at(a_.view[side].scale, i);
-  }
+  __device__ float scale_at(int side, int64_t i) const { return half_at(a_.view[side].scale, i); }
   __device__ float zero_at(int side, int64_t i) const {
     const SideView& view = a_.view[side];
     return __fmul_rn(half_at(view.format.zero_bytes == 0 ? view.scale : view.zero, i),
@@ -150,11 +148,10 @@ class PlainTile {
           uint32_t code[8];
           codes8(0, row, c, code);
 #pragma unroll
-          for (int e = 0; e < 8; ++e)
-            s += static_cast<int>(code[e]) * memory_.digits[query][c + e];
+          for (int e = 0; e < 8; ++e) s += static_cast<int>(code[e]) * memory_.digits[query][c + e];
         }
-        memory_.p[query][row] = __fmaf_rn(__int2float_rn(s), memory_.key_unit[query][0],
-                                          memory_.key_zero[query][0]);
+        memory_.p[query][row] =
+            __fmaf_rn(__int2float_rn(s), memory_.key_unit[query][0], memory_.key_zero[query][0]);
       }
       __syncthreads();
       from = to;
@@ -169,7 +166,8 @@ class PlainTile {
       for (int group = 0; group < dim_ / g; ++group) {
         float unit, zero;
         digits_of(query, group * g, g, -1, unit, zero);
-        if (lane() == 0) memory_.key_unit[query][group] = unit, memory_.key_zero[query][group] = zero;
+        if (lane() == 0)
+          memory_.key_unit[query][group] = unit, memory_.key_zero[query][group] = zero;
       }
     }
     __syncthreads();
@@ -245,8 +243,8 @@ class PlainTile {
       memory_.down[query] = m - after;
       part[args_.part.maximum()] = __int_as_float(after);
       float& sum = part[args_.part.mass()];
-      sum = __fmaf_rn(__int2float_rn(l), power(m - after - 21),
-                      __fmul_rn(sum, memory_.raise[query]));
+      sum =
+          __fmaf_rn(__int2float_rn(l), power(m - after - 21), __fmul_rn(sum, memory_.raise[query]));
     }
   }
 

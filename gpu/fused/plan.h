@@ -6,14 +6,15 @@
 namespace kvx::gpu::fused {
 
 struct SharedPlan {
-  int parts = 0;    // [segment of the span][query][PartShape]
-  int total = 0;    // [query][PartShape]
-  int queries = 0;  // QueryMemory
+  int total = 0;                // [query][PartShape]
+  int units = 0;                // [part][query] TileUnits
+  int queries = 0;              // QueryMemory
   int digits = 0, factors = 0;  // of the query, along channels: the same for all warps
   int warps = 0;                // of which each has from here on
   int warp_bytes = 0;
   int scores = 0, warp_digits = 0, warp_factors = 0, spread = 0, barriers = 0;  // in a warp's
-  int ring = 0;  // the warps' slots; PlainMemory once they are empty
+  int parts = 0, part_stride = 0;  // [segment or tile][query][PartShape]
+  int ring = 0;                    // the warps' slots; PlainMemory once they are empty
   int slot_bytes = 0, depth = 0;
   int warp_count = 0;
   int bytes = 0;

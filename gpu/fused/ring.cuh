@@ -88,8 +88,7 @@ class Ring {
     std::byte* to = stage(side, slot);
     expect(barrier, static_cast<uint32_t>(g.stage));
     copy(to, view.codes + codes, static_cast<uint32_t>(g.code_tile), barrier, policy_);
-    copy(to + g.code_tile, view.scale + meta, static_cast<uint32_t>(g.meta_tile), barrier,
-         policy_);
+    copy(to + g.code_tile, view.scale + meta, static_cast<uint32_t>(g.meta_tile), barrier, policy_);
     if (g.zero_tile != 0)
       copy(to + g.code_tile + g.meta_tile, view.zero + meta, static_cast<uint32_t>(g.zero_tile),
            barrier, policy_);

@@ -88,8 +88,7 @@ __device__ inline void add_values(const std::byte* codes, uint32_t flip_code,
                        __byte_perm(r[2], r[3], 0x6420), __byte_perm(r[2], r[3], 0x7531)};
 #pragma unroll
       for (int f = 0; f < kFields; ++f) {
-        const uint32_t mask =
-            f + 1 == kFields ? ~0u : kByte * ((1u << (kField * (f + 1))) - 1u);
+        const uint32_t mask = f + 1 == kFields ? ~0u : kByte * ((1u << (kField * (f + 1))) - 1u);
 #pragma unroll
         for (int s = 0; s < kSplit; ++s) {
           const uint2 x = b[kSplit == 2 ? 2 * h + s : h * kGroups / kChunks];
@@ -130,10 +129,9 @@ __device__ inline void add_values(const std::byte* codes, uint32_t flip_code,
 #pragma unroll
         for (int s = 0; s < kSplit; ++s) x[s] = sum[s][i][2 * r + 1] * 256 + sum[s][i][2 * r];
         const int all = kSplit == 2 && g >= 4 ? x[kSplit - 1] : x[0];
-        segment.o[i][r] =
-            __fmaf_rn(__int2float_rn(all - below),
-                      __fmul_rn(one, 1.0f / static_cast<float>(1 << (kField * f))),
-                      segment.o[i][r]);
+        segment.o[i][r] = __fmaf_rn(__int2float_rn(all - below),
+                                    __fmul_rn(one, 1.0f / static_cast<float>(1 << (kField * f))),
+                                    segment.o[i][r]);
         below = all;
       }
     }

@@ -21,7 +21,6 @@ struct ValueScales {
   float zero_factor;
 };
 
-
 // Stores four weights' digits as the lane's word of both digit columns of a query: word 2 k + h of
 // quarter t are rows 32 k + 16 h + 4 t ..
 __device__ inline void store_weight_digits(std::byte* digits, int query, const float (&u)[4],
@@ -70,8 +69,8 @@ __device__ inline TileWeights<kGroups> weigh(const float* scores, bool far, int 
       p[h][i] = weight(e[i], m[h]);
       mass += __float_as_uint(__fadd_rn(p[h][i], kMagic));
     }
-    l[h] = static_cast<int>(__reduce_add_sync(~0u, mass) -
-                            (static_cast<uint32_t>(kMagicBits) << 7));
+    l[h] =
+        static_cast<int>(__reduce_add_sync(~0u, mass) - (static_cast<uint32_t>(kMagicBits) << 7));
   }
 
   TileWeights<kGroups> result;

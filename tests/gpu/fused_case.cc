@@ -16,10 +16,13 @@ constexpr float kFenceValue = 0x1.23456p+45f;
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
-std::vector<float> fenced(int64_t count) { return std::vector<float>(at(count + 2 * kFence), kFenceValue); }
+std::vector<float> fenced(int64_t count) {
+  return std::vector<float>(at(count + 2 * kFence), kFenceValue);
+}
 
 bool intact(const std::vector<float>& data) {
-  return std::all_of(data.begin(), data.begin() + kFence, [](float x) { return x == kFenceValue; }) &&
+  return std::all_of(data.begin(), data.begin() + kFence,
+                     [](float x) { return x == kFenceValue; }) &&
          std::all_of(data.end() - kFence, data.end(), [](float x) { return x == kFenceValue; });
 }
 
@@ -84,7 +87,8 @@ FusedCase::FusedCase(const FusedSpec& spec, uint64_t seed) : spec_(spec) {
   page_count_ = slots * pages_per_slot_ + 1;
   for (gpu::PassSpan& span : spans_) span.slot = slots - 1 - span.slot;
   for (int32_t i = 0; i < slots * pages_per_slot_; ++i) pages_.push_back(page_count_ - 1 - i);
-  for (size_t i = 0; i + 1 < pages_.size(); i += 3) std::swap(pages_[i], pages_[pages_.size() - 1 - i]);
+  for (size_t i = 0; i + 1 < pages_.size(); i += 3)
+    std::swap(pages_[i], pages_[pages_.size() - 1 - i]);
 
   FixedDraw draw(seed);
   for (int side = 0; side < 2; ++side) fill(side, draw);
@@ -154,9 +158,10 @@ void FusedCase::fill_rows(int side, int index, int head, FixedDraw& draw) {
     for (int c = 0; c < d; ++c) {
       const uint32_t code = rows.codes[at(int64_t{t} * d + c)] ^ flip;
       for (int b = 0; b < f.bits; ++b)
-        to[(c * f.bits + b) / 8] |= static_cast<std::byte>((code >> b & 1u) << ((c * f.bits + b) % 8));
-      const int64_t from = f.along_tokens ? int64_t{t / f.group} * d + c
-                                          : int64_t{t} * (d / f.group) + c / f.group;
+        to[(c * f.bits + b) / 8] |=
+            static_cast<std::byte>((code >> b & 1u) << ((c * f.bits + b) % 8));
+      const int64_t from =
+          f.along_tokens ? int64_t{t / f.group} * d + c : int64_t{t} * (d / f.group) + c / f.group;
       const int64_t g = view.group_of(span.slot, head, t, c);
       const uint16_t scale = num::f16_encode(drawn.scale[at(from)]);
       std::memcpy(view.scale + g * 2, &scale, 2);
@@ -187,7 +192,7 @@ std::vector<num::fixed::RowRead> FusedCase::reads(int side, int index, int head,
                                                   int32_t position) const {
   const gpu::PassSpan& span = spans_[at(index)];
   const gpu::SealRule& rule = spec_.side[side].rule;
-  const int32_t boundary = span.exact                           ? 0
+  const int32_t boundary = span.exact                        ? 0
                            : spec_.reads == gpu::Reads::kAll ? rule.sealed(span.first + span.count)
                                                              : rule.read_sealed(position);
   const int32_t end = position + 1, sealed = std::min(boundary, end);
@@ -207,9 +212,12 @@ std::vector<float> FusedCase::expected(int index, int32_t token, int head) const
   for (int side = 0; side < 2; ++side) {
     const Rows& rows = side_[side].rows[at(index * spec_.kv_heads + kv_head)];
     (side == 0 ? content.k : content.v) = {
-        rows.codes.data(), rows.scale.data(), rows.zero.data(),
+        rows.codes.data(),
+        rows.scale.data(),
+        rows.zero.data(),
         spec_.side[side].along_tokens ? num::fixed::Along::kTokens : num::fixed::Along::kChannels,
-        spec_.side[side].group, 0};
+        spec_.side[side].group,
+        0};
   }
   const auto k = reads(0, index, kv_head, position), v = reads(1, index, kv_head, position);
   std::vector<float> out(at(spec_.dim));
@@ -260,8 +268,8 @@ std::vector<float> FusedCase::run(gpu::fused::FusedForm form, bool* fences) cons
     args.pass.max_length = std::max(args.pass.max_length, s.first + s.count + spec_.length_slack);
   }
   std::vector<float> out = fenced(static_cast<int64_t>(q_.size()));
-  std::vector<float> scratch = fenced(
-      gpu::fused::scratch_floats(form, args.pass, shape(), spec_.q_heads, format(1)));
+  std::vector<float> scratch =
+      fenced(gpu::fused::scratch_floats(form, args.pass, shape(), spec_.q_heads, format(1)));
   const float* const device_out = put(out);
   const float* const device_scratch = put(scratch);
   args.out = const_cast<float*>(device_out) + kFence;
