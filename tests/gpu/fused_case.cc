@@ -26,6 +26,11 @@ bool intact(const std::vector<float>& data) {
          std::all_of(data.end() - kFence, data.end(), [](float x) { return x == kFenceValue; });
 }
 
+// Of one of the tensors of a span: K, V, q.
+uint64_t draw_seed(uint64_t seed, int id, int tensor) {
+  return seed * 1000003 + static_cast<uint64_t>(id) * 3 + static_cast<uint64_t>(tensor);
+}
+
 template <class T>
 T* base(std::vector<T>& data) {
   return data.data();
@@ -90,13 +95,15 @@ FusedCase::FusedCase(const FusedSpec& spec, uint64_t seed) : spec_(spec) {
   for (size_t i = 0; i + 1 < pages_.size(); i += 3)
     std::swap(pages_[i], pages_[pages_.size() - 1 - i]);
 
-  FixedDraw draw(seed);
-  for (int side = 0; side < 2; ++side) fill(side, draw);
+  for (int side = 0; side < 2; ++side) fill(side, seed);
   FixedShape shape{};
   shape.dim = spec.dim, shape.range = spec.range;
-  for (int64_t i = 0; i < int64_t{rows_} * spec.q_heads; ++i) {
-    const std::vector<float> q = fixed_query(draw, shape);
-    q_.insert(q_.end(), q.begin(), q.end());
+  for (size_t span = 0; span < spans_.size(); ++span) {
+    FixedDraw draw(draw_seed(seed, spec.first_id + static_cast<int>(span), 2));
+    for (int64_t i = 0; i < int64_t{spans_[span].count} * spec.q_heads; ++i) {
+      const std::vector<float> q = fixed_query(draw, shape);
+      q_.insert(q_.end(), q.begin(), q.end());
+    }
   }
 }
 
@@ -112,7 +119,7 @@ gpu::SideView FusedCase::host_view(int side) const {
 }
 
 // Whatever no query may read is all ones: scales and zeros that are no numbers.
-void FusedCase::fill(int side, FixedDraw& draw) {
+void FusedCase::fill(int side, uint64_t seed) {
   Host& h = side_[side];
   const gpu::SideFormat f = format(side);
   const int64_t heads = spec_.kv_heads, d = spec_.dim, page_heads = page_count_ * heads;
@@ -122,9 +129,11 @@ void FusedCase::fill(int side, FixedDraw& draw) {
   h.zero.assign(at(groups * f.zero_bytes), std::byte{0xFF});
   h.ring.assign(at(int64_t(spans_.size()) * heads * f.rule.ring_rows() * d), 0xFFFF);
   h.pass.assign(at(rows_ * heads * d), 0.0f);
-  for (size_t span = 0; span < spans_.size(); ++span)
+  for (size_t span = 0; span < spans_.size(); ++span) {
+    FixedDraw draw(draw_seed(seed, spec_.first_id + static_cast<int>(span), side));
     for (int head = 0; head < spec_.kv_heads; ++head)
       fill_rows(side, static_cast<int>(span), head, draw);
+  }
 }
 
 void FusedCase::fill_rows(int side, int index, int head, FixedDraw& draw) {
@@ -228,6 +237,11 @@ std::vector<float> FusedCase::expected(int index, int32_t token, int head) const
 }
 
 std::vector<float> FusedCase::run(gpu::fused::FusedForm form, bool* fences) const {
+  return run(form, fences, [](const auto& enqueue) { enqueue(nullptr); });
+}
+
+std::vector<float> FusedCase::run(gpu::fused::FusedForm form, bool* fences,
+                                  const Launch& launch) const {
   gpu::DeviceArray<std::byte> memory[16];
   int used = 0;
   const auto put = [&](const auto& data) {
@@ -274,7 +288,7 @@ std::vector<float> FusedCase::run(gpu::fused::FusedForm form, bool* fences) cons
   const float* const device_scratch = put(scratch);
   args.out = const_cast<float*>(device_out) + kFence;
   args.scratch = const_cast<float*>(device_scratch) + kFence;
-  gpu::fused::attend(form, scheme(), args, nullptr);
+  launch([&](cudaStream_t stream) { gpu::fused::attend(form, scheme(), args, stream); });
   const auto back = [](const float* from, std::vector<float>& to) {
     gpu::check(cudaMemcpy(to.data(), from, to.size() * sizeof(float), cudaMemcpyDeviceToHost),
                "copy from the device");

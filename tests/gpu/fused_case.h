@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct FusedSpec {
   std::vector<SpanSpec> spans;
   int32_t count_slack = 0;  // bounds above what is there
   int32_t length_slack = 0;
+  int first_id = 0;  // spans of one id and shape hold the same, whatever is beside them
 
   std::string name() const;
 };
@@ -43,6 +45,9 @@ class FusedCase {
   // Output of the device, [pass row][q heads][dim]; `fences`: memory before and behind out and
   // scratch is as it was.
   std::vector<float> run(gpu::fused::FusedForm form, bool* fences) const;
+  // Enqueued by `launch`, which is given what enqueues on a stream.
+  using Launch = std::function<void(const std::function<void(cudaStream_t)>&)>;
+  std::vector<float> run(gpu::fused::FusedForm form, bool* fences, const Launch& launch) const;
 
   // First differences from the definition, for at most `queries` query heads spread over the pass;
   // empty if none.
@@ -66,7 +71,7 @@ class FusedCase {
   gpu::CacheShape shape() const { return {spec_.kv_heads, spec_.dim, spec_.page_tokens}; }
   gpu::SideView host_view(int side) const;
   gpu::fused::AffineScheme scheme() const;
-  void fill(int side, FixedDraw& draw);
+  void fill(int side, uint64_t seed);
   void fill_rows(int side, int span, int head, FixedDraw& draw);
   std::vector<num::fixed::RowRead> reads(int side, int span, int head, int32_t position) const;
 
