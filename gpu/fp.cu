@@ -48,6 +48,7 @@ Scheme<FpCodec> side(InputType type, int dim) {
 }  // namespace
 
 std::unique_ptr<SchemeKernels> make_fp(const Descriptor& descriptor, const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "it has no codes");
   const std::string word = descriptor.get_word("type");
   Traits traits;
   traits.input = word == "f32"   ? InputType::kF32

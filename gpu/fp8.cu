@@ -137,6 +137,7 @@ class Fp8Kernels final : public CodecKernels<Fp8Codec> {
 }  // namespace
 
 std::unique_ptr<SchemeKernels> make_fp8(const Descriptor& descriptor, const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "its codes are floats");
   const bool e5m2 = descriptor.get_word("type") == "e5m2";
   const std::string kind = descriptor.get_word("scale"), cal = descriptor.get_word("cal");
   const bool calibrated = kind == "tensor" || kind == "head";

@@ -153,6 +153,7 @@ void put_struct(std::vector<std::byte>& to, const SealedHead& head, size_t block
 }  // namespace
 
 std::unique_ptr<SchemeKernels> make_ggml(const Descriptor& descriptor, const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "scales of its block formats may be negative");
   const std::string type = descriptor.get_word("type");
   const int dim = config.shape.head_dim;
   if (dim % kBlock != 0) {

@@ -88,6 +88,9 @@ Scheme<IntCodec> side(const Descriptor& descriptor, const std::string& name, int
              .top = {static_cast<float>(q), 1.0f / static_cast<float>(q)}};
   s.packing = grouped_packing(s.format, dim, false);
   s.nominal_bits = bits;
+  const uint32_t half = 1u << (bits - 1);
+  s.affine = symmetric ? fused::AffineSide{.flip = half, .zero_factor = -static_cast<float>(half)}
+                       : fused::AffineSide{.zero_factor = -1.0f};
   return s;
 }
 
@@ -95,6 +98,9 @@ Scheme<IntCodec> side(const Descriptor& descriptor, const std::string& name, int
 
 std::unique_ptr<SchemeKernels> make_int(const Descriptor& descriptor, const CacheConfig& config) {
   const int dim = config.shape.head_dim;
+  if (descriptor.get_word("vaxis") == "channel")
+    refuse_fixed(descriptor, config, "its groups of V lie along tokens");
+  refuse_non_finite(descriptor, config);
   return make_codec_kernels({}, config, side(descriptor, "k", dim), side(descriptor, "v", dim));
 }
 

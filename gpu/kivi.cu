@@ -68,6 +68,7 @@ Scheme<KiviCodec> side(int bits, const SideFormat& format, int dim) {
   s.codec = {top, 1.0f / top};
   s.packing = grouped_packing(s.format, dim, true);
   s.nominal_bits = bits;
+  s.affine = fused::AffineSide{};
   return s;
 }
 
@@ -85,6 +86,7 @@ std::unique_ptr<SchemeKernels> make_kivi(const Descriptor& descriptor, const Cac
     throw usage_error("kivi: r=" + std::to_string(r) +
                       " is not a multiple of g=" + std::to_string(g));
   }
+  refuse_non_finite(descriptor, config);
   const bool windows = config.windows == Windows::kKept;
   if (!windows) r = 0;
   const int32_t lag = windows && descriptor.get_word("profile") == "repo" ? 1 : 0;

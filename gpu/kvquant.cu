@@ -158,6 +158,7 @@ class Kernels final : public SchemeKernels {
 
 std::unique_ptr<SchemeKernels> make_kvquant(const Descriptor& descriptor,
                                             const CacheConfig& config) {
+  refuse_fixed(descriptor, config, "its codes are places in a codebook");
   const kvquant::Settings settings = kvquant::read_settings(descriptor, config.shape);
   const auto artifact = kvquant::find_artifact(descriptor, settings, config);
   std::array<kvquant::Tables, 2> tables;

@@ -15,6 +15,8 @@ if(KVX_HAVE_CUDA)
   kvx_device_test(gpu_matmul_test DEPS kvx_gpu kvx_num kvx_gen SOURCES gpu/matmul_test.cc)
   include(attend_case.cmake)
   kvx_device_test(gpu_attend_test DEPS kvx_attend_case SOURCES gpu/attend_test.cc)
+  include(fused_case.cmake)
+  kvx_device_test(gpu_fused_test DEPS kvx_fused_case SOURCES gpu/fused_test.cc)
   kvx_device_test(gpu_cache_test DEPS kvx_gpu kvx_ref kvx_gen
     SOURCES gpu/guarded_test.cc gpu/layer_cache_test.cc gpu/pool_test.cc)
   kvx_device_test(gpu_laws_test DEPS kvx_gpu kvx_laws SOURCES gpu/laws_test.cc)

@@ -1,6 +1,7 @@
 #include "gpu/cache/canonical.h"
 
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 #include "sim/api/error.h"
@@ -74,10 +75,24 @@ void require_head_dim(int dim) {
                     ": CUDA kernels take multiples of 8 up to 256");
 }
 
+void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, const char* why) {
+  if (config.arithmetic != Arithmetic::kFixed) return;
+  throw usage_error(descriptor.str() + " has no arithmetic fixed: " + why);
+}
+
+void refuse_non_finite(const Descriptor& descriptor, const CacheConfig& config) {
+  if (config.nonfinite == NonFinite::kPropagate)
+    refuse_fixed(descriptor, config, "its numbers are finite, and others are to be let through");
+}
+
 PagedScheme::PagedScheme(const Traits& traits, const CacheConfig& config, SideScheme k,
                          SideScheme v)
     : traits_(traits), shape_(config.shape), sides_{std::move(k), std::move(v)} {
   require_head_dim(shape_.head_dim);
+  if (config.arithmetic != Arithmetic::kFixed) return;
+  if (!sides_[0].affine || !sides_[1].affine)
+    throw std::logic_error("arithmetic fixed for a scheme without");
+  affine_ = {*sides_[0].affine, *sides_[1].affine};
 }
 
 ByteCount PagedScheme::used(Side side, int64_t length, int64_t) const {

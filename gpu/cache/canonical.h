@@ -3,10 +3,12 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "gpu/cache/kernels.h"
+#include "gpu/fused/affine.h"
 
 namespace kvx::gpu {
 
@@ -40,15 +42,23 @@ struct SideScheme {
   Packing packing;
   double nominal_bits = 0;
   std::vector<float> table;  // calibrated scales that all sequences share; empty: none
+  std::optional<fused::AffineSide> affine;  // set where the scheme has the arithmetic `fixed`
 };
 
 // Throws a usage Error where no kernel takes the head dim.
 void require_head_dim(int dim);
 
+// Throws the usage Error of a descriptor that has no arithmetic `fixed`, if that is what the config
+// asks for. `why` completes "SCHEME has no arithmetic fixed: ".
+void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, const char* why);
+// The same for numbers that are not finite, which no scheme takes there.
+void refuse_non_finite(const Descriptor& descriptor, const CacheConfig& config);
+
 // Everything of a scheme but its kernels.
 class PagedScheme : public SchemeKernels {
  public:
-  // Throws a usage Error where no kernel takes the head dim.
+  // Throws a usage Error where no kernel takes the head dim, and std::logic_error where the config
+  // asks for an arithmetic that a side lacks.
   PagedScheme(const Traits& traits, const CacheConfig& config, SideScheme k, SideScheme v);
 
   const Traits& traits() const override { return traits_; }
@@ -61,12 +71,17 @@ class PagedScheme : public SchemeKernels {
   void export_side(Side side, const std::vector<SealedHead>& heads, int64_t length,
                    const Sink& sink) const override;
 
+ protected:
+  // Set where attention is to be computed in the arithmetic `fixed`.
+  const std::optional<fused::AffineScheme>& affine() const { return affine_; }
+
  private:
   const SideScheme& of(Side side) const { return sides_[static_cast<size_t>(side)]; }
 
   Traits traits_;
   LayerShape shape_;
   SideScheme sides_[2];
+  std::optional<fused::AffineScheme> affine_;
 };
 
 }  // namespace kvx::gpu

@@ -10,6 +10,7 @@
 #include "gpu/cache/attend.cuh"
 #include "gpu/cache/canonical.h"
 #include "gpu/cache/decode.cuh"
+#include "gpu/fused/attend.h"
 
 namespace kvx::gpu {
 
@@ -37,9 +38,15 @@ class CodecKernels : public PagedScheme {
   }
   int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                 int q_heads) const override {
+    if (affine())
+      return fused::scratch_floats(fused::fused_form(bounds, shape, q_heads), bounds, shape,
+                                   q_heads, format(Side::kV));
     return gpu::attend_scratch_floats(bounds, shape, q_heads);
   }
   void attend(const AttendArgs& args, cudaStream_t stream) const override {
+    if (affine())
+      return fused::attend(fused::fused_form(args.pass, args.view[0].shape, args.q_heads),
+                           *affine(), args, stream);
     gpu::attend(k_, v_, args, stream);
   }
   void decode(const DecodeArgs& args, cudaStream_t stream) const override {

@@ -1,0 +1,10 @@
+#include "gpu/fused/launch.cuh"
+
+namespace kvx::gpu::fused {
+
+void launch_any(const KernelArgs& args, cudaStream_t stream) {
+  return args.queries == 1 ? launch<0, 1, 1>(args, stream)
+                           : launch<0, kBlockQueries, 1>(args, stream);
+}
+
+}  // namespace kvx::gpu::fused

@@ -1,0 +1,119 @@
+// Weights of a tile's rows by a warp (fixed.md, steps 3 to 7). A lane has rows 4 lane .. 4 lane + 3
+// of every query.
+#pragma once
+
+#include "gpu/fused/keys.cuh"
+
+namespace kvx::gpu::fused {
+
+// Results for the query of a lane, lane mod 4 (one query: that), of a tile.
+template <int kGroups>
+struct TileWeights {
+  int m, l;
+  int unit[kGroups];  // eu - 15: what a product of digits and codes is worth
+  // Of V group lane / 4, where there is one.
+  int zeros, zero_unit;  // zi, ez - 18
+};
+
+// Values of a tile as their weights need them: scale and zero [row][kGroups].
+struct ValueScales {
+  const std::byte *scale, *zero;  // without zeros the scales stand in
+  float zero_factor;
+};
+
+// Stores four weights' digits as the lane's word of both digit columns of a query: word 2 k + h of
+// quarter t are rows 32 k + 16 h + 4 t ..
+__device__ inline void store_weight_digits(std::byte* digits, int query, const float (&u)[4],
+                                           uint32_t exponent) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const float factor = weight_factor(exponent);
+  uint32_t d[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) d[i] = __float_as_uint(__fmaf_rn(u[i], factor, 8388608.0f));
+  const uint32_t a = __byte_perm(d[0], d[1], 0x5140), b = __byte_perm(d[2], d[3], 0x5140);
+  std::byte* to = digits + 2 * query * kDigitPitch + lane % 4 * 32 + lane / 4 * 4;
+  *reinterpret_cast<uint32_t*>(to) = __byte_perm(a, b, 0x5410);
+  *reinterpret_cast<uint32_t*>(to + kDigitPitch) = __byte_perm(a, b, 0x7632);
+}
+
+// `visible` of the tile's rows are seen, by all queries. `far`: scores may leave the clamp's range.
+// Digits: [V group][digit_bytes].
+template <int kQueries, int kGroups>
+__device__ inline TileWeights<kGroups> weigh(const float* scores, bool far, int visible,
+                                             const ValueScales& values, std::byte* digits) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, query = lane % 4 % kQueries;
+  const int seen = visible - 4 * lane;  // of the lane's rows
+  float p[kQueries][4];
+  int m[kQueries], l[kQueries];
+#pragma unroll
+  for (int h = 0; h < kQueries; ++h) {
+    const float4 x4 = reinterpret_cast<const float4*>(scores + h * kScorePitch)[lane];
+    float x[4] = {x4.x, x4.y, x4.z, x4.w};
+    if (far) {
+#pragma unroll
+      for (float& score : x) score = clamp_score(score);
+    }
+    Exponential e[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) e[i] = exponential(x[i]);
+    if (visible < kTileRows) {
+      // Far below the maximum, so that they are nothing in l, nor times a scale and zero of 0.
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (i >= seen) e[i] = {kNoMaximum, 1.0f};
+    }
+    m[h] = __reduce_max_sync(~0u, max(max(e[0].n, e[1].n), max(e[2].n, e[3].n)));
+    uint32_t mass = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      p[h][i] = weight(e[i], m[h]);
+      mass += __float_as_uint(__fadd_rn(p[h][i], kMagic));
+    }
+    l[h] =
+        static_cast<int>(__reduce_add_sync(~0u, mass) - (static_cast<uint32_t>(kMagicBits) << 7));
+  }
+
+  TileWeights<kGroups> result;
+  result.m = pick(m, query);
+  result.l = pick(l, query);
+  result.zeros = result.zero_unit = 0;
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    float s[4], z[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      s[i] = half_at(values.scale, (4 * lane + i) * kGroups + group);
+      z[i] = __fmul_rn(half_at(values.zero, (4 * lane + i) * kGroups + group), values.zero_factor);
+    }
+    if (visible < kTileRows) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (i >= seen) s[i] = z[i] = 0.0f;
+    }
+    const uint32_t ez = zero_exponent(__reduce_max_sync(~0u, greatest(z)));
+    int eu[kQueries], zi[kQueries];
+#pragma unroll
+    for (int h = 0; h < kQueries; ++h) {
+      float u[4], b = 0.0f;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        u[i] = __fmul_rn(p[h][i], s[i]);
+        b = __fmaf_rn(p[h][i], z[i], b);
+      }
+      const uint32_t exponent = weight_exponent(__reduce_max_sync(~0u, greatest(u)));
+      store_weight_digits(digits + group * digit_bytes(kQueries), h, u, exponent);
+      eu[h] = exponent_of(exponent) - (21 + 15);
+      zi[h] = static_cast<int>(
+          __reduce_add_sync(~0u, __float_as_uint(__fmaf_rn(b, zero_factor(ez), kMagic))) -
+          (static_cast<uint32_t>(kMagicBits) << 5));
+    }
+    result.unit[group] = pick(eu, query);
+    if (lane / 4 == group) {
+      result.zeros = pick(zi, query);
+      result.zero_unit = exponent_of(ez) - 18;
+    }
+  }
+  return result;
+}
+
+}  // namespace kvx::gpu::fused
