@@ -37,7 +37,7 @@ std::string point_name(const Record& record, size_t number, size_t points, bool 
   return points <= kMostNames && name.size() <= kLongName ? name : fmt::format("{}", number);
 }
 
-// The line through (MB, MB / rate), where it is in the plot, with a name below its upper end.
+// The line through (MB, MB / rate), where it is in the plot, with its name in the corner below it.
 TemplateData floor_line(const Axis& x, const Axis& y, double rate,
                         std::vector<eval::Obstacle>& obstacles) {
   const auto time = [&](double mb) { return microseconds(1e6 * mb / rate); };
@@ -49,13 +49,14 @@ TemplateData floor_line(const Axis& x, const Axis& y, double rate,
         {{x1 + (x2 - x1) * i / kSteps - 2, y1 + (y2 - y1) * i / kSteps - 2, 4, 4}, 2});
   const std::string name = fmt::format("read bandwidth, {:.4g} GB/s", 1e-9 * rate);
   const double width = eval::kLabelCharWidth * static_cast<double>(name.size());
-  const double name_y = std::min(y2 + 30, y.from - 8);
-  obstacles.push_back({{x2 - 8 - width, name_y - 11, width, eval::kLabelHeight}, 4});
+  // Nothing can be below the line.
+  const double name_x = x.to - 8, name_y = y.from - 10;
+  obstacles.push_back({{name_x - width, name_y - 11, width, eval::kLabelHeight}, 4});
   return TemplateObject{{"x1", eval::coordinate(x1)},
                         {"y1", eval::coordinate(y1)},
                         {"x2", eval::coordinate(x2)},
                         {"y2", eval::coordinate(y2)},
-                        {"name_x", eval::coordinate(x2 - 8)},
+                        {"name_x", eval::coordinate(name_x)},
                         {"name_y", eval::coordinate(name_y)},
                         {"name", name}};
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "eval/text_table.h"
 
@@ -12,11 +13,6 @@ namespace {
 
 std::string optional_text(const char* format, std::optional<double> value) {
   return value ? fmt::format(fmt::runtime(format), *value) : "";
-}
-
-bool has_peers(const Document& document) {
-  return std::any_of(document.sessions.begin(), document.sessions.end(),
-                     [](const Session& session) { return session.source != kOwnSource; });
 }
 
 // Seconds of the fastest peer with 16 bits a value on the same shape.
@@ -33,9 +29,9 @@ std::optional<double> best_peer(const Document& document, const Record& record) 
 
 std::vector<BenchOp> ops_of(const Document& document) {
   std::vector<BenchOp> ops;
-  for (int i = 0; i < kBenchOps; ++i)
-    if (!records_of(document, static_cast<BenchOp>(i)).empty())
-      ops.push_back(static_cast<BenchOp>(i));
+  for (const BenchOp op :
+       {BenchOp::kAttend, BenchOp::kStep, BenchOp::kEncode, BenchOp::kAppend, BenchOp::kSeal})
+    if (!records_of(document, op).empty()) ops.push_back(op);
   return ops;
 }
 
@@ -85,16 +81,25 @@ std::vector<Record> records_of(const Document& document, BenchOp op) {
 }
 
 report::Grid op_grid(const Document& document, BenchOp op) {
-  const bool copy = op == BenchOp::kEncode, peers = has_peers(document);
+  const std::vector<Record> records = records_of(document, op);
+  const auto any = [&](const auto& has) {
+    return std::any_of(records.begin(), records.end(), has);
+  };
+  const bool rate =
+      any([&](const Record& record) { return of_read(document, record).has_value(); });
+  const bool copy =
+      any([&](const Record& record) { return of_copy(document, record).has_value(); });
+  const bool peers =
+      any([&](const Record& record) { return best_peer(document, record).has_value(); });
   report::Grid grid;
   grid.left = 3;
-  grid.head = {"#", "scheme", "shape", "bits/value", "MB", "us", "p10", "p90", "GB/s", "of read"};
+  grid.head = {"#", "scheme", "shape", "bits/value", "MB", "us", "p10", "p90"};
+  if (rate) grid.head.insert(grid.head.end(), {"GB/s", "of read"});
   if (copy) grid.head.push_back("of copy");
   if (peers) grid.head.push_back("over best fp16 peer");
-  for (const Record& record : records_of(document, op)) {
+  for (const Record& record : records) {
     const auto bytes = static_cast<double>(record.bytes);
     const Spread& s = record.seconds;
-    const auto peer = best_peer(document, record);
     const auto us = [](double seconds) { return fmt::format("{:.2f}", 1e6 * seconds); };
     std::vector<std::string> cells{fmt::format("{}", grid.rows.size() + 1),
                                    label_of(record),
@@ -103,11 +108,16 @@ report::Grid op_grid(const Document& document, BenchOp op) {
                                    fmt::format("{:.3f}", 1e-6 * bytes),
                                    us(s.median) + (record.cold ? "" : " *"),
                                    us(s.p10),
-                                   us(s.p90),
-                                   fmt::format("{:.0f}", 1e-9 * bytes / s.median),
-                                   optional_text("{:.3f}", of_read(document, record))};
+                                   us(s.p90)};
+    if (rate) {
+      cells.push_back(fmt::format("{:.1f}", 1e-9 * bytes / s.median));
+      cells.push_back(optional_text("{:.3f}", of_read(document, record)));
+    }
     if (copy) cells.push_back(optional_text("{:.3f}", of_copy(document, record)));
-    if (peers) cells.push_back(peer ? fmt::format("{:.2f}", *peer / record.seconds.median) : "");
+    if (peers) {
+      const auto peer = best_peer(document, record);
+      cells.push_back(peer ? fmt::format("{:.2f}", *peer / s.median) : "");
+    }
     grid.rows.push_back(std::move(cells));
   }
   return grid;

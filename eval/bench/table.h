@@ -9,7 +9,7 @@
 
 namespace kvx::bench {
 
-// Operations that were measured, in the order of BenchOp.
+// Operations that were measured, attention first.
 std::vector<BenchOp> ops_of(const Document& document);
 // "Attention", ...; and a sentence on what is timed.
 std::string op_title(BenchOp op);
