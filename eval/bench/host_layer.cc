@@ -15,6 +15,7 @@ namespace {
 constexpr Side kSides[] = {Side::kK, Side::kV};
 // Lengths that are looked at for what a step seals: groups and windows of schemes are shorter.
 constexpr int64_t kLengths = 1024;
+constexpr int kMostRateSamples = 10;
 
 template <class Work>
 double seconds_of(const Work& work) {
@@ -218,14 +219,14 @@ std::unique_ptr<LayerBench> make_host_layer(const StoredCacheFactory& factory,
 }
 
 HostRates host_rates(int samples) {
-  constexpr size_t kWords = size_t{256} << 17;
+  constexpr size_t kWords = size_t{128} << 17;
   std::vector<uint64_t> from(kWords), to(kWords);
   for (size_t i = 0; i < kWords; ++i) from[i] = (i + 1) * 0x9E3779B97F4A7C15u;
   std::copy(from.begin(), from.end(), to.begin());
   HostRates rates;
   constexpr double kBytes = 8.0 * kWords;
   volatile uint64_t sum = 0;
-  for (int i = 0; i < samples; ++i) {
+  for (int i = 0; i < std::min(samples, kMostRateSamples); ++i) {
     rates.read.push_back(kBytes / seconds_of([&] {
                            uint64_t all = 0;
                            for (const uint64_t word : from) all ^= word;

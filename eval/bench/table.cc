@@ -75,8 +75,17 @@ std::string op_text(BenchOp op) {
 
 std::vector<Record> records_of(const Document& document, BenchOp op) {
   std::vector<Record> records;
-  for (const Record& record : document.records)
-    if (record.op == op) records.push_back(record);
+  std::vector<BenchShape> shapes;
+  for (const Record& record : document.records) {
+    if (record.op != op) continue;
+    records.push_back(record);
+    if (std::find(shapes.begin(), shapes.end(), record.shape) == shapes.end())
+      shapes.push_back(record.shape);
+  }
+  std::stable_sort(records.begin(), records.end(), [&](const Record& a, const Record& b) {
+    return std::find(shapes.begin(), shapes.end(), a.shape) <
+           std::find(shapes.begin(), shapes.end(), b.shape);
+  });
   return records;
 }
 

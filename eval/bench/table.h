@@ -15,7 +15,7 @@ std::vector<BenchOp> ops_of(const Document& document);
 std::string op_title(BenchOp op);
 std::string op_text(BenchOp op);
 
-// Records of an operation, numbered from 1 as they are in its table.
+// Records of an operation, those of one shape together: the rows of its table, numbered from 1.
 std::vector<Record> records_of(const Document& document, BenchOp op);
 report::Grid op_grid(const Document& document, BenchOp op);
 

@@ -29,7 +29,8 @@ inline StepLengths step_lengths(std::span<const SealRule> rules, int32_t tokens,
       return rule.unit > 1 && rule.sealed(first + queries) > rule.sealed(first);
     });
   };
-  StepLengths lengths{.append = tokens};
+  StepLengths lengths;
+  lengths.append = tokens;
   if (!units) return lengths;
   const auto least = [&](int32_t from, bool wanted) -> std::optional<int32_t> {
     for (int32_t first = from; first < from + range; ++first)
