@@ -150,14 +150,16 @@ AppendArgs DeviceLayerBench::append_args(int layer, const Pass& pass, const Pass
   return args;
 }
 
+// A cache gets the same rows each time.
 void DeviceLayerBench::enqueue_fill(const Passes& fill, int64_t call, cudaStream_t stream) const {
+  const int layer = layer_of(call);
   const auto count = std::ssize(fill.all);
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t slot = call * count + i;
-    const AppendArgs args = append_args(layer_of(call), fill.all[static_cast<size_t>(i)],
-                                        rows_->k(slot), rows_->v(slot));
-    pool_->kernels(layer_of(call)).append(args, stream);
-    pool_->kernels(layer_of(call)).settle(args, stream);
+    const int64_t slot = layer * count + i;
+    const AppendArgs args =
+        append_args(layer, fill.all[static_cast<size_t>(i)], rows_->k(slot), rows_->v(slot));
+    pool_->kernels(layer).append(args, stream);
+    pool_->kernels(layer).settle(args, stream);
   }
 }
 
@@ -248,7 +250,7 @@ BenchTimes DeviceLayerBench::time(BenchOp op, int samples) {
   }
   GraphTimes graph = time_graph(enqueue, buffers(), samples, stream_);
   const int64_t touched =
-      op == BenchOp::kEncode ? rows_->bytes() : buffers() * (used_[0].total() + used_[1].total());
+      buffers() * bytes(op == BenchOp::kEncode ? BenchOp::kEncode : BenchOp::kAttend);
   return {.seconds = std::move(graph.seconds),
           .calls = graph.calls,
           .buffers = buffers(),
