@@ -18,8 +18,8 @@ namespace fs = std::filesystem;
 using eval::TemplateData;
 using eval::TemplateObject;
 
-constexpr eval::Box kArea{62, 24, 470, 320};
-constexpr double kWidth = 544, kHeight = 384;
+constexpr eval::Box kFigureArea{62, 24, 470, 320};
+constexpr double kFigureWidth = 544, kFigureHeight = 384;
 
 std::string text_of(const Json& value) {
   return value.is_string() ? value.get<std::string>() : eval::json_text(value, -1);
@@ -46,11 +46,11 @@ TemplateData run_data(const Session& session) {
 std::string plots_html(const Document& document) {
   std::string figures;
   for (const BenchOp op : bounded_ops(document)) {
-    const std::string svg =
-        eval::render("figure.svg", TemplateObject{{"width", eval::coordinate(kWidth)},
-                                                  {"height", eval::coordinate(kHeight)},
-                                                  {"description", op_title(op)},
-                                                  {"content", roofline_plot(document, op, kArea)}});
+    const std::string svg = eval::render(
+        "figure.svg", TemplateObject{{"width", eval::coordinate(kFigureWidth)},
+                                     {"height", eval::coordinate(kFigureHeight)},
+                                     {"description", op_title(op)},
+                                     {"content", roofline_plot(document, op, kFigureArea)}});
     figures += report::figure_html(
         svg,
         "Bars: p10 to p90. Line: the time that the measured read bandwidth allows. Numbers: "

@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
@@ -64,7 +65,8 @@ Json record_json(const Document& document, const Record& record) {
 class Fields {
  public:
   Fields(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
-    if (!json.is_object()) throw std::runtime_error(where_ + " is no object");
+    if (!json.is_object())
+      throw std::runtime_error((where_.empty() ? "it" : where_) + " is no object");
   }
   const Json& at(const char* name) const {
     const auto found = json_.find(name);
@@ -75,7 +77,10 @@ class Fields {
   std::string text(const char* name) const {
     const Json& value = at(name);
     if (!value.is_string()) throw std::runtime_error(path(name) + " is no text");
-    return value.get<std::string>();
+    const std::string text = value.get<std::string>();
+    if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20; }))
+      throw std::runtime_error(path(name) + " is not one line");
+    return text;
   }
   // At most 2^53, so that every reader of JSON agrees on it.
   int64_t integer(const char* name, int64_t least, int64_t most = int64_t{1} << 53) const {
@@ -106,14 +111,19 @@ class Fields {
   std::string where_;
 };
 
+// Of seconds and of bytes per second.
+constexpr double kLeastMeasure = 1e-15, kMostMeasure = 1e18;
+
 Spread parse_spread(const Fields& fields, const char* name) {
   const Fields of = fields.object(name);
   const Spread spread{.median = of.number("median"),
                       .p10 = of.number("p10"),
                       .p90 = of.number("p90"),
                       .samples = of.integer("samples", 1)};
-  if (!(spread.p10 > 0 && spread.p10 <= spread.median && spread.median <= spread.p90))
-    throw std::runtime_error(fields.path(name) + ": not 0 < p10 <= median <= p90");
+  if (!(spread.p10 >= kLeastMeasure && spread.p10 <= spread.median && spread.median <= spread.p90 &&
+        spread.p90 <= kMostMeasure))
+    throw std::runtime_error(fmt::format("{}: not {:g} <= p10 <= median <= p90 <= {:g}",
+                                         fields.path(name), kLeastMeasure, kMostMeasure));
   return spread;
 }
 
@@ -158,7 +168,7 @@ Record parse_record(const Fields& fields, size_t sessions) {
   record.arithmetic = fields.text("arithmetic");
   record.shape = parse_shape(fields.object("shape"));
   record.length = fields.integer("length", 1);
-  record.bytes = fields.integer("bytes", 0);
+  record.bytes = fields.integer("bytes", 1);
   if (fields.has("bits_per_value")) record.bits = fields.number("bits_per_value");
   record.seconds = parse_spread(fields, "seconds");
   record.calls = fields.integer("calls", 1);

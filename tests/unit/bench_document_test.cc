@@ -89,11 +89,12 @@ TEST(BenchDocument, DamageIsNamed) {
       {"lists", "/records", 3, "records is no list"},
       {"session", "/records/0/session", 1, "records[0].session is 1, there are 1"},
       {"op", "/records/0/op", "sort", "records[0].op is sort"},
-      {"bytes", "/records/0/bytes", -1, "records[0].bytes is -1"},
+      {"bytes", "/records/0/bytes", 0, "records[0].bytes is 0"},
       {"shape", "/records/0/shape/tokens", 0.5, "records[0].shape.tokens is 0.5"},
       {"time", "/records/0/seconds/median", "fast", "records[0].seconds.median"},
-      {"order", "/records/0/seconds/p90", 1e-9, "not 0 < p10 <= median <= p90"},
+      {"order", "/records/0/seconds/p90", 1e-9, "not 1e-15 <= p10 <= median <= p90 <= 1e+18"},
       {"rate", "/sessions/0/read/p10", 0, "sessions[0].read"},
+      {"lines", "/records/0/name", "two\nlines", "records[0].name is not one line"},
       {"missing", "/sessions/0/device", nullptr, "sessions[0].device is missing"},
   };
   for (const Damage& damage : all) {
