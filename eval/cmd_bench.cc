@@ -76,6 +76,20 @@ bench::Json made(const std::vector<std::string>& words, const std::string& backe
   return json;
 }
 
+// Measurements of other programs on this device.
+bench::Document read_peers(const std::string& path, const std::string& device) {
+  bench::Document peers = bench::read_document(path);
+  for (const bench::Session& session : peers.sessions) {
+    if (session.source == bench::kOwnSource)
+      throw usage_error(
+          fmt::format("--peers {}: is a run of kvx itself; kvx report takes several", path));
+    if (session.device != device)
+      throw usage_error(
+          fmt::format("--peers {}: measured on {}, this is {}", path, session.device, device));
+  }
+  return peers;
+}
+
 // What the folder of --out holds already, of the same backend and device.
 bench::Document continued(const Options& options, const bench::Plan& plan,
                           const std::string& device) {
@@ -97,7 +111,7 @@ class Run {
           tell(fmt::format("kvx: {}\n", note));
         })) {
     const std::string device = bench::device_name(plan_);
-    if (options.has("peers")) peers_ = bench::read_document(options.required("peers"));
+    if (options.has("peers")) peers_ = read_peers(options.required("peers"), device);
     if (options.has("baseline")) {
       const std::string path = options.required("baseline");
       before_ = bench::read_document(path);
@@ -132,6 +146,7 @@ class Run {
                       .stop = interrupted});
     }
     bench::merge(document_, peers_);
+    bench::drop_idle_sessions(document_);
     save();
     return finish();
   }

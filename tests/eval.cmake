@@ -60,3 +60,8 @@ set_tests_properties(oracle.arith_prompts PROPERTIES LABELS quick)
 # This program against the golden vectors in the repository.
 add_test(NAME golden.verify COMMAND kvx verify --golden ${PROJECT_SOURCE_DIR}/data/golden)
 set_tests_properties(golden.verify PROPERTIES LABELS quick)
+
+# Results of the benchmark's peers, which need PyTorch and, of the stand-in, Triton, but no device.
+add_test(NAME peers.attention COMMAND ${CMAKE_COMMAND} -E env TRITON_INTERPRET=1
+  ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/peers/attention.py --check --tokens 300 --heads 4/2 --dim 64)
+set_tests_properties(peers.attention PROPERTIES LABELS slow SKIP_REGULAR_EXPRESSION "needs PyTorch")

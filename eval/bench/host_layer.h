@@ -13,8 +13,8 @@ std::unique_ptr<LayerBench> make_host_layer(const StoredCacheFactory& factory,
                                             const CacheConfig& config, const BenchShape& shape,
                                             const BenchInputs& inputs);
 
-// Bytes per second, by sample (10 at most), of reading 128 MiB and of a copy of them (bytes read and
-// written, both), on one thread.
+// Bytes per second, by sample (10 at most), of reading 128 MiB and of a copy of them (bytes read
+// and written, both), on one thread.
 struct HostRates {
   std::vector<double> read, copy;
 };

@@ -47,6 +47,21 @@ void merge(Document& document, const Document& more) {
   }
 }
 
+void drop_idle_sessions(Document& document) {
+  std::vector<size_t> moved(document.sessions.size());
+  std::vector<Session> kept;
+  for (size_t i = 0; i < document.sessions.size(); ++i) {
+    Session& session = document.sessions[i];
+    const bool used = !session.absent.empty() ||
+                      std::any_of(document.records.begin(), document.records.end(),
+                                  [i](const Record& record) { return record.session == i; });
+    moved[i] = kept.size();
+    if (used) kept.push_back(std::move(session));
+  }
+  document.sessions = std::move(kept);
+  for (Record& record : document.records) record.session = moved[record.session];
+}
+
 std::optional<double> of_read(const Document& document, const Record& record) {
   if (record.op == BenchOp::kAppend || record.op == BenchOp::kSeal) return std::nullopt;
   return static_cast<double>(record.bytes) / record.seconds.median /

@@ -77,6 +77,8 @@ bool same_subject(const Document& a, const Record& x, const Document& b, const R
 void add_record(Document& document, Record record);
 // Takes the sessions and records of `more`.
 void merge(Document& document, const Document& more);
+// Forgets sessions of which nothing is left: neither records nor what could not be run.
+void drop_idle_sessions(Document& document);
 
 // Bytes per second over the measured read (or copy) bandwidth of its own session; none where bytes
 // are not what takes the time (append, seal), copy of encode alone.

@@ -24,8 +24,10 @@ import statistics
 import sys
 import time
 
-import torch
-
+try:
+    import torch
+except ImportError:
+    sys.exit("attention.py: needs PyTorch")
 try:
     import triton
     import triton.language as tl

@@ -127,6 +127,18 @@ TEST(BenchDocument, MeasuredAgainIsReplaced) {
   EXPECT_EQ(document.records[0].session, 1u);
   EXPECT_EQ(document.records[1].session, 0u);
   EXPECT_EQ(document.records[2].shape.sequences, 9);
+
+  document.sessions.insert(document.sessions.begin() + 1, bench_session("idle"));
+  document.records[0].session = document.records[2].session = 2;
+  drop_idle_sessions(document);
+  ASSERT_EQ(document.sessions.size(), 2u);
+  EXPECT_EQ(document.sessions[1].source, "kvx");
+  EXPECT_EQ(document.records[0].session, 1u);
+  EXPECT_EQ(document.records[1].session, 0u);
+  document.records.clear();
+  document.sessions[0].absent = {{"x", "y"}};
+  drop_idle_sessions(document);
+  EXPECT_EQ(document.sessions.size(), 1u);
 }
 
 TEST(BenchBaseline, NamesWhatIsSlower) {

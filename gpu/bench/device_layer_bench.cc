@@ -1,8 +1,9 @@
+#include "gpu/bench/device_layer_bench.h"
+
 #include <algorithm>
 #include <string>
 #include <utility>
 
-#include "gpu/bench/device_layer_bench.h"
 #include "gpu/bench/graph_timer.h"
 #include "gpu/bench/registry.h"
 #include "gpu/cache/layer_cache.h"
@@ -144,7 +145,7 @@ DeviceLayerBench::Passes DeviceLayerBench::passes(int32_t first, int32_t end) co
 
 AppendArgs DeviceLayerBench::append_args(int layer, const Pass& pass, const PassRows& k,
                                          const PassRows& v) const {
-  AppendArgs args{.k = k, .v = v, .pass = pass};
+  AppendArgs args{.k = k, .v = v, .pass = pass, .view = {}};
   for (const Side side : kSides) args.view[static_cast<size_t>(side)] = pool_->view(layer, side);
   if (nonfinite_ == NonFinite::kRefuse) args.non_finite = non_finite_.get();
   return args;
