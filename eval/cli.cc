@@ -31,6 +31,7 @@ constexpr Verb kVerbs[] = {
     {"capture", "real Q, K and V of chosen layers of a model on a text", cmd_capture},
     {"gen", "golden vectors: inputs, their canonical tensors, a manifest of hashes", cmd_gen},
     {"check", "a backend against the reference, bit for bit, on thousands of cases", cmd_check},
+    {"bench", "how long a layer's caches take: encode, append, attention, decode step", cmd_bench},
     {"verify", "this program, or somebody else's tensors, against golden vectors", cmd_verify},
     {"calibrate", "scales of a calibrated scheme from a model and a text", cmd_calibrate},
     {"list", "schemes with their keys, aliases, cache modes and tasks", cmd_list},

@@ -22,6 +22,7 @@ int cmd_list(const std::vector<std::string>& words);
 int cmd_explain(const std::vector<std::string>& words);
 int cmd_report(const std::vector<std::string>& words);
 int cmd_reproduce(const std::vector<std::string>& words);
+int cmd_bench(const std::vector<std::string>& words);
 int cmd_doctor(const std::vector<std::string>& words);
 
 }  // namespace kvx::eval

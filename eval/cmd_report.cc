@@ -1,7 +1,11 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <filesystem>
 
+#include "eval/bench/baseline.h"
+#include "eval/bench/page.h"
+#include "eval/bench/table.h"
 #include "eval/cli.h"
 #include "eval/files.h"
 #include "eval/options.h"
@@ -35,6 +39,9 @@ exactly, speeds beyond 10 %, which count on the same machine alone.
 
 Exit code 1, too, where two of the folders hold different values of one unit.
 
+Folders of kvx bench are a report of their own: bytes against time, and with --baseline every kernel
+that has become slower.
+
 )";
 
 po::options_description describe() {
@@ -59,14 +66,48 @@ std::vector<report::Model> load(const std::vector<std::string>& paths, bool quie
   return report::merge(std::move(runs));
 }
 
-void write_pages(const std::string& folder, const std::vector<report::Section>& sections,
-                 const std::vector<std::string>& words) {
+void check_no_run(const std::string& folder) {
   std::error_code error;
-  if (fs::exists(folder + "/run.json", error))
+  if (fs::exists(folder + "/run.json", error) || bench::is_bench_run(folder))
     throw usage_error(fmt::format("--out {}: is a run folder; use another", folder));
+}
+
+// The command line that makes the report.
+std::string command_line(const std::vector<std::string>& words) {
   std::vector<std::string> command{"kvx", "report"};
   command.insert(command.end(), words.begin(), words.end());
-  report::write_report(folder, sections, report::shell_line(command));
+  return report::shell_line(command);
+}
+
+// Runs of `kvx bench`.
+int report_bench(const Options& options, const std::vector<std::string>& paths,
+                 const std::vector<std::string>& words) {
+  for (const std::string& path : paths)
+    if (!bench::is_bench_run(path))
+      throw usage_error(
+          fmt::format("{}: no run of kvx bench, as others are; report it apart", path));
+  if (options.has("junit")) throw usage_error("--junit: not of runs of kvx bench");
+  const bench::Document document = bench::read_documents(paths);
+  if (document.records.empty())
+    throw environment_error(fmt::format("{}: nothing is measured yet", paths.front()));
+  bool good = true;
+  if (options.has("baseline")) {
+    const std::string path = options.required("baseline");
+    const bench::Document before = bench::read_document(path);
+    for (const bench::Session& session : document.sessions)
+      if (session.source == bench::kOwnSource)
+        bench::check_comparable(before, path, session.backend, session.device, {});
+    const bench::Comparison comparison = bench::compare(document, before);
+    print(bench::comparison_text(comparison));
+    good = comparison.good();
+  } else {
+    print(bench::document_text(document));
+  }
+  if (options.has("out")) {
+    check_no_run(options.required("out"));
+    bench::write_bench_report(options.required("out"), document, command_line(words));
+  }
+  return good ? 0 : static_cast<int>(Exit::kVerdict);
 }
 
 std::string tables_text(const std::vector<report::Section>& sections) {
@@ -93,6 +134,8 @@ int cmd_report(const std::vector<std::string>& words) {
   if (paths.empty()) throw usage_error("kvx report needs a run folder");
   if (options.has("junit") && !options.has("baseline"))
     throw usage_error("--junit is of the comparison with --baseline, which is missing");
+  if (std::any_of(paths.begin(), paths.end(), bench::is_bench_run))
+    return report_bench(options, paths, words);
   const bool quiet = options.flag("quiet");
   std::vector<report::Model> models = load(paths, quiet);
   bool good = true;
@@ -111,7 +154,10 @@ int cmd_report(const std::vector<std::string>& words) {
   }
   std::vector<report::Section> sections;
   for (report::Model& model : models) sections.push_back(report::make_section(std::move(model)));
-  if (options.has("out")) write_pages(options.required("out"), sections, words);
+  if (options.has("out")) {
+    check_no_run(options.required("out"));
+    report::write_report(options.required("out"), sections, command_line(words));
+  }
   if (!options.has("baseline")) print(tables_text(sections));
   return good ? 0 : static_cast<int>(Exit::kVerdict);
 }

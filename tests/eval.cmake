@@ -36,9 +36,11 @@ endforeach()
 kvx_test(eval_reproduce LABEL quick DEPS kvx_eval kvx_tiny_model
   SOURCES unit/eval_reproduce_judge_test.cc unit/eval_reproduce_recipe_test.cc unit/eval_reproduce_run_test.cc)
 target_compile_definitions(eval_reproduce PRIVATE KVX_SCHEMA_PAGE="${PROJECT_SOURCE_DIR}/reports/schema/reproduce.md")
+kvx_test(eval_bench LABEL quick DEPS kvx_eval SOURCES unit/bench_document_test.cc unit/bench_host_test.cc)
+kvx_test(eval_bench_cli LABEL quick DEPS kvx_eval SOURCES unit/bench_cli_test.cc)
 kvx_test(eval_lost_power LABEL slow TIMEOUT 900 DEPS kvx_eval kvx_tiny_model
   SOURCES slow/eval_lost_power_test.cc slow/eval_killed_samples_test.cc slow/eval_sample_sweep_test.cc)
-foreach(test eval_calibrate eval_cli eval_equality eval_error eval_samples eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity
+foreach(test eval_bench_cli eval_calibrate eval_cli eval_equality eval_error eval_samples eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity
     eval_report_page eval_lost_power eval_reproduce)
   target_compile_definitions(${test} PRIVATE KVX_PROGRAM="$<TARGET_FILE:kvx>")
   add_dependencies(${test} kvx)
@@ -58,3 +60,8 @@ set_tests_properties(oracle.arith_prompts PROPERTIES LABELS quick)
 # This program against the golden vectors in the repository.
 add_test(NAME golden.verify COMMAND kvx verify --golden ${PROJECT_SOURCE_DIR}/data/golden)
 set_tests_properties(golden.verify PROPERTIES LABELS quick)
+
+# Results of the benchmark's peers, which need PyTorch and, of the stand-in, Triton, but no device.
+add_test(NAME peers.attention COMMAND ${CMAKE_COMMAND} -E env TRITON_INTERPRET=1
+  ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/peers/attention.py --check --tokens 300 --heads 4/2 --dim 64)
+set_tests_properties(peers.attention PROPERTIES LABELS slow SKIP_REGULAR_EXPRESSION "needs PyTorch")

@@ -6,7 +6,7 @@ target_link_libraries(kvx_fuzz_deps INTERFACE kvx_tiny_model kvx_ref kvx_tasks k
 add_library(kvx_fuzz_replay OBJECT fuzz/replay.cc)
 target_include_directories(kvx_fuzz_replay PRIVATE ${PROJECT_SOURCE_DIR})
 
-foreach(target gguf safetensors config tokenizer_json tokenizer_model descriptor needle recipe)
+foreach(target gguf safetensors config tokenizer_json tokenizer_model descriptor needle recipe bench)
   add_executable(fuzz_replay_${target} fuzz/${target}.cc)
   target_link_libraries(fuzz_replay_${target} PRIVATE kvx_fuzz_replay kvx_fuzz_deps)
   add_test(NAME fuzz.replay.${target}

@@ -35,7 +35,7 @@ RULES = {
     "ref/cache": ([r"sim/api/.*", r"sim/num/.*", r"ref/cache/.*"], []),
     "gpu": ([r"sim/api/.*", r"sim/model/(checkpoint|config|kv_gradient|transformer)\.h", r"gpu/.*"], CUDA),
     "eval": (
-        [r"sim/.*", r"eval/.*", r"ref/registry\.h", r"gpu/registry\.h"],
+        [r"sim/.*", r"eval/.*", r"ref/registry\.h", r"gpu/registry\.h", r"gpu/bench/registry\.h"],
         INTRINSICS + POSIX + [r"omp\.h", r"boost/.*", r"fmt/.*", r"kainjow/.*", r"nlohmann/.*", r"openssl/.*"],
     ),
 }
