@@ -37,6 +37,7 @@ kvx_test(eval_reproduce LABEL quick DEPS kvx_eval kvx_tiny_model
   SOURCES unit/eval_reproduce_judge_test.cc unit/eval_reproduce_recipe_test.cc unit/eval_reproduce_run_test.cc)
 target_compile_definitions(eval_reproduce PRIVATE KVX_SCHEMA_PAGE="${PROJECT_SOURCE_DIR}/reports/schema/reproduce.md")
 kvx_test(eval_bench LABEL quick DEPS kvx_eval SOURCES unit/bench_document_test.cc unit/bench_host_test.cc)
+target_compile_definitions(eval_bench PRIVATE KVX_SCHEMA_PAGE="${PROJECT_SOURCE_DIR}/reports/schema/bench.md")
 kvx_test(eval_bench_cli LABEL quick DEPS kvx_eval SOURCES unit/bench_cli_test.cc)
 kvx_test(eval_lost_power LABEL slow TIMEOUT 900 DEPS kvx_eval kvx_tiny_model
   SOURCES slow/eval_lost_power_test.cc slow/eval_killed_samples_test.cc slow/eval_sample_sweep_test.cc)

@@ -10,6 +10,8 @@
 #include "gpu/bench/registry.h"
 #include "gpu/registry.h"
 #include "ref/registry.h"
+#include "sim/num/rope.h"
+#include "tests/support/artifacts.h"
 #include "tests/support/program.h"
 
 namespace kvx {
@@ -38,6 +40,12 @@ BenchInputs inputs_of(const BenchShape& shape) {
   return inputs;
 }
 
+CacheConfig config_of(const BenchShape& shape) {
+  return {.shape = {.layer = 0, .kv_heads = shape.kv_heads, .head_dim = shape.head_dim},
+          .artifacts = test::test_artifacts(),
+          .rope_steps = num::rope_steps(shape.head_dim, 10000, {})};
+}
+
 // The reference with the same sequences, after a step.
 struct Expected {
   int64_t filled = 0, used = 0;
@@ -45,11 +53,8 @@ struct Expected {
 };
 Expected expected_of(const char* scheme, const BenchShape& shape, const BenchInputs& inputs,
                      int64_t length) {
-  const auto cache = ref::make_cache(
-      Descriptor::parse(scheme),
-      {.shape = {.layer = 0, .kv_heads = shape.kv_heads, .head_dim = shape.head_dim}});
+  const auto cache = ref::make_cache(Descriptor::parse(scheme), config_of(shape));
   Expected expected;
-  std::vector<Span> steps;
   const int64_t row_values = int64_t{shape.kv_heads} * shape.head_dim;
   const auto append = [&](SeqId seq, int64_t row, int64_t count) {
     const Span span{.seq = seq, .first = cache->length(seq), .count = count};
@@ -85,42 +90,43 @@ Expected expected_of(const char* scheme, const BenchShape& shape, const BenchInp
   return expected;
 }
 
+void expect_as_the_reference(const char* scheme, const BenchShape& shape) {
+  SCOPED_TRACE(std::string(scheme) + ", " + bench::shape_text(shape));
+  const BenchInputs inputs = inputs_of(shape);
+  const auto layer =
+      gpu::make_layer_bench(Descriptor::parse(scheme), config_of(shape), shape, inputs);
+  const Expected expected = expected_of(scheme, shape, inputs, layer->length(BenchOp::kAttend));
+  const int64_t in = shape.sequences * shape.kv_heads * shape.head_dim * 2 * 2;
+  EXPECT_EQ(layer->bytes(BenchOp::kAttend), expected.used);
+  EXPECT_EQ(layer->bytes(BenchOp::kEncode), expected.filled + in * shape.tokens);
+  EXPECT_EQ(layer->bytes(BenchOp::kStep), expected.used + in * shape.queries);
+  const auto equal = [&](const std::vector<float>& found) {
+    return found.size() == expected.out.size() &&
+           std::memcmp(found.data(), expected.out.data(), found.size() * sizeof(float)) == 0;
+  };
+  EXPECT_TRUE(equal(layer->attended(false)));
+  const BenchTimes times = layer->time(BenchOp::kAttend, kSamples);
+  EXPECT_TRUE(equal(layer->attended(true)));
+  EXPECT_GE(times.calls, 20);
+  EXPECT_EQ(times.calls % times.buffers, 0);
+  EXPECT_GT(times.clock_mhz, 100);
+  for (const double seconds : times.seconds) EXPECT_GT(seconds, 0);
+}
+
+constexpr BenchShape kBatch{
+    .q_heads = 4, .kv_heads = 2, .head_dim = 64, .sequences = 3, .tokens = 700, .queries = 1};
+constexpr BenchShape kQueries{
+    .q_heads = 2, .kv_heads = 2, .head_dim = 128, .sequences = 1, .tokens = 319, .queries = 4};
+
 TEST_F(BenchCuda, CountsAndAttendsAsTheReference) {
   for (const char* scheme : {"fp:f16", "int:k4v4", "int:k3v2,kaxis=channel,g32", "kivi:k2v2",
-                             "ggml:q4_0", "fp8:e4m3,scale=token"}) {
-    for (const BenchShape& shape : {BenchShape{.q_heads = 4,
-                                   .kv_heads = 2,
-                                   .head_dim = 64,
-                                   .sequences = 3,
-                                   .tokens = 700,
-                                   .queries = 1},
-                                    BenchShape{.q_heads = 2,
-                                    .kv_heads = 2,
-                                    .head_dim = 128,
-                                    .sequences = 1,
-                                    .tokens = 319,
-                                    .queries = 4}}) {
-      SCOPED_TRACE(std::string(scheme) + ", " + bench::shape_text(shape));
-      const BenchInputs inputs = inputs_of(shape);
-      const auto layer = gpu::make_layer_bench(Descriptor::parse(scheme), {}, shape, inputs);
-      const Expected expected = expected_of(scheme, shape, inputs, layer->length(BenchOp::kAttend));
-      const int64_t in = shape.sequences * shape.kv_heads * shape.head_dim * 2 * 2;
-      EXPECT_EQ(layer->bytes(BenchOp::kAttend), expected.used);
-      EXPECT_EQ(layer->bytes(BenchOp::kEncode), expected.filled + in * shape.tokens);
-      EXPECT_EQ(layer->bytes(BenchOp::kStep), expected.used + in * shape.queries);
-      const auto equal = [&](const std::vector<float>& found) {
-        return found.size() == expected.out.size() &&
-               std::memcmp(found.data(), expected.out.data(), found.size() * sizeof(float)) == 0;
-      };
-      EXPECT_TRUE(equal(layer->attended(false)));
-      const BenchTimes times = layer->time(BenchOp::kAttend, kSamples);
-      EXPECT_TRUE(equal(layer->attended(true)));
-      EXPECT_GE(times.calls, 20);
-      EXPECT_EQ(times.calls % times.buffers, 0);
-      EXPECT_GT(times.clock_mhz, 100);
-      for (const double seconds : times.seconds) EXPECT_GT(seconds, 0);
-    }
-  }
+                             "ggml:q4_0", "fp8:e4m3,scale=token"})
+    for (const BenchShape& shape : {kBatch, kQueries}) expect_as_the_reference(scheme, shape);
+}
+
+// Keys before rotation, bytes that follow from the data.
+TEST_F(BenchCuda, CountsOutliersAsTheReference) {
+  expect_as_the_reference("kvquant:nuq3,o0.01,s5,cb=#00000003", kBatch);
 }
 
 TEST_F(BenchCuda, OperationsLeaveTheCachesAsTheyWere) {

@@ -6,11 +6,13 @@
 #include <cmath>
 #include <functional>
 #include <regex>
+#include <set>
 
 #include "eval/bench/baseline.h"
 #include "eval/bench/roofline.h"
 #include "eval/bench/table.h"
 #include "sim/api/error.h"
+#include "tests/support/temp_dir.h"
 
 namespace kvx::bench {
 namespace {
@@ -72,6 +74,31 @@ TEST(BenchDocument, ComesBackFromItsJson) {
   EXPECT_DOUBLE_EQ(json["records"][0]["of_read"].get<double>(), 0.5);
   const Document back = parse_document(Json::parse(json.dump()), "x");
   EXPECT_EQ(document_json(back), json);
+}
+
+// Names of all fields of a document but those inside `made`.
+void field_names(const Json& json, std::set<std::string>& names) {
+  if (json.is_array())
+    for (const Json& one : json) field_names(one, names);
+  if (!json.is_object()) return;
+  for (const auto& [name, value] : json.items()) {
+    names.insert(name);
+    if (name != "made") field_names(value, names);
+  }
+}
+
+TEST(BenchDocument, EveryFieldIsOnTheSchemaPage) {
+  Document document{{bench_session()}, {bench_record("int@1:k4v4", BenchOp::kAttend, 1e-3, 1000)}};
+  document.records[0].check = OutputCheck{"binary64", 1e-4, 1e-3};
+  document.sessions[0].absent = {{"torch:cudnn", "no kernel"}};
+  std::set<std::string> names;
+  field_names(document_json(document), names);
+  EXPECT_GT(names.size(), 30u);
+  const std::string page = test::read_file(KVX_SCHEMA_PAGE);
+  for (const std::string& name : names)
+    EXPECT_TRUE(page.find("`" + name + "`") != std::string::npos ||
+                page.find("." + name + "`") != std::string::npos)
+        << name;
 }
 
 struct Damage {
