@@ -22,8 +22,10 @@ struct KiviCodec {
     Divisor by;
   };
 
-  float top = 0.0f;         // Q
-  float reciprocal = 0.0f;  // fl32(1 / Q)
+  float top = 0.0f;                   // Q
+  float reciprocal = 0.0f;            // fl32(1 / Q)
+  NonFiniteKey* scale_key = nullptr;  // as in AppendArgs
+  NonFiniteKey scale_note = 0;
 
   __device__ Meta meta(const SideView& view, int64_t group, int) const {
     return {f16_decode(reinterpret_cast<const uint16_t*>(view.scale)[group]),
@@ -45,6 +47,7 @@ struct KiviCodec {
     // s = 0: every positive d gives Q, d = 0 gives 0. s not finite: every d gives 0.
     Divisor by{0.0f, s == 0.0f ? 0x1p+60f : 0.0f};
     if (s != 0.0f && is_finite(s)) by = Divisor::of(s);
+    if (scale_key != nullptr && !is_finite(s)) atomicMin(scale_key, scale_note);
     return {pattern(s), pattern(mn), by};
   }
   // Sums and differences of binary16 are rounded to it at once: through binary32 they come out the

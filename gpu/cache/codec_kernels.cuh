@@ -1,6 +1,7 @@
 // The kernels of a scheme from the codecs of its two sides.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -27,7 +28,9 @@ class CodecKernels : public PagedScheme {
       : PagedScheme(traits, config, k, v), k_(k.codec), v_(v.codec) {}
 
   void append(const AppendArgs& args, cudaStream_t stream) const override {
-    if constexpr (requires { typename Codec::Group; }) {
+    if constexpr (requires(Codec codec) { codec.scale_key; }) {
+      gpu::append(noting(k_, Side::kK, args), noting(v_, Side::kV, args), args, stream);
+    } else if constexpr (requires { typename Codec::Group; }) {
       gpu::append(k_, v_, args, stream);
     } else {
       append_values(k_, v_, args, stream);
@@ -38,22 +41,36 @@ class CodecKernels : public PagedScheme {
   }
   int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                 int q_heads) const override {
+    int64_t floats = 0;
     if (affine())
-      return fused::scratch_floats(fused::fused_form(bounds, shape, q_heads), bounds, shape,
-                                   q_heads, format(Side::kV));
-    return gpu::attend_scratch_floats(bounds, shape, q_heads);
+      floats = fused::scratch_floats(fused::fused_form(bounds, shape, q_heads), bounds, shape,
+                                     q_heads, format(Side::kV));
+    if (!affine() || bounds.exact)
+      floats = std::max(floats, gpu::attend_scratch_floats(bounds, shape, q_heads));
+    return floats;
   }
   void attend(const AttendArgs& args, cudaStream_t stream) const override {
-    if (affine())
-      return fused::attend(fused::fused_form(args.pass, args.view[0].shape, args.q_heads),
-                           *affine(), args, stream);
-    gpu::attend(k_, v_, args, stream);
+    if (!affine()) return gpu::attend(k_, v_, args, stream);
+    AttendArgs some = args;
+    if (args.pass.exact) {
+      some.spans = Attending::kExact;
+      gpu::attend(k_, v_, some, stream);
+      some.spans = Attending::kOthers;
+    }
+    fused::attend(fused::fused_form(args.pass, args.view[0].shape, args.q_heads), *affine(), some,
+                  stream);
   }
   void decode(const DecodeArgs& args, cudaStream_t stream) const override {
     gpu::decode(args.side == Side::kK ? k_ : v_, args, stream);
   }
 
  private:
+  static Codec noting(Codec codec, Side side, const AppendArgs& args) {
+    codec.scale_key = args.scale_key;
+    codec.scale_note = args.scale_note[static_cast<int>(side)];
+    return codec;
+  }
+
   Codec k_, v_;
 };
 

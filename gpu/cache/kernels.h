@@ -21,13 +21,22 @@ namespace kvx::gpu {
 using NonFiniteKey = unsigned long long;
 inline constexpr int64_t kKeyOfV = int64_t{1} << 62;
 inline constexpr NonFiniteKey kAllFinite = ~0ull;
+// As AppendArgs::scale_note of a LayerCache: K, and behind it V.
+inline constexpr NonFiniteKey kScaleOfK = kAllFinite - 2;
 
 struct AppendArgs {
   PassRows k, v;
   Pass pass;
   SideView view[2];                    // by Side
   NonFiniteKey* non_finite = nullptr;  // device; nullptr: not looked for (propagate)
+  // Device. A scale that is not finite, which attention in `fixed` could not read, puts the note of
+  // its side here, if that is less. nullptr: not looked for.
+  NonFiniteKey* scale_key = nullptr;
+  NonFiniteKey scale_note[2] = {};  // by Side
 };
+
+// Spans of a pass whose queries attend.
+enum class Attending : uint8_t { kAll, kExact, kOthers };
 
 struct AttendArgs {
   const float* q = nullptr;  // device, [pass row][q heads][head dim] dense, rotated
@@ -37,6 +46,11 @@ struct AttendArgs {
   Pass pass;
   SideView view[2];
   float* scratch = nullptr;  // device, attend_scratch_floats of the bounds
+  Attending spans = Attending::kAll;
+
+  KVX_HD bool takes(const PassSpan& span) const {
+    return spans == Attending::kAll || (spans == Attending::kExact) == (span.exact != 0);
+  }
 };
 
 struct DecodeArgs {
@@ -78,7 +92,7 @@ class SchemeKernels {
   // Keeps the newest rows of the pass in the rings: after the pass's attention.
   virtual void settle(const AppendArgs& args, cudaStream_t stream) const = 0;
 
-  // ieee.md 2.7, or fixed.md where the config says so, over what each query reads.
+  // ieee.md 2.7 over what each query reads; where the config says so fixed.md, but of exact spans.
   virtual int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                         int q_heads) const = 0;
   virtual void attend(const AttendArgs& args, cudaStream_t stream) const = 0;

@@ -183,6 +183,9 @@ void DeviceLayerCache::append(ConstRows k, ConstRows v, std::span<const Span> sp
   if (config().nonfinite == NonFinite::kRefuse) {
     args.non_finite = non_finite_.get();
     non_finite_.upload(std::span(&kAllFinite, 1), 0, stream_);
+    if (config().arithmetic == Arithmetic::kFixed) args.scale_key = args.non_finite;
+    for (const Side side : {Side::kK, Side::kV})
+      args.scale_note[static_cast<int>(side)] = kScaleOfK + static_cast<NonFiniteKey>(side);
   }
   kernels().append(args, stream_);
   check_finite(k, v, args, fresh);
@@ -198,6 +201,7 @@ void DeviceLayerCache::check_finite(ConstRows k, ConstRows v, const AppendArgs& 
   NonFiniteKey key = kAllFinite;
   non_finite_.download({&key, 1}, 0, stream_);
   if (key == kAllFinite) return;
+  if (key >= kScaleOfK) refuse_scale(run);
   const auto take = [&key](int size) {
     const auto at = static_cast<int>(key % static_cast<NonFiniteKey>(size));
     key /= static_cast<NonFiniteKey>(size);

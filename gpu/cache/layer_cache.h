@@ -75,6 +75,9 @@ class DeviceLayerCache final : public LayerCache {
   AppendArgs pass_of(Run run) const;
   void settle(Run run) const;
   void check_finite(ConstRows k, ConstRows v, const AppendArgs& args, Run run) const;
+  [[noreturn]] void refuse_scale(Run run) const;
+  // Throws an environment Error for a q that fixed.md does not take.
+  void check_queries(ConstRows q, std::span<const Span> spans) const;
   void attend(Run run, ConstRows q, std::span<const Span> spans, Rows out) const;
 
   // `unrounded`: of sealed rows what decoding gives before its last rounding.
@@ -84,7 +87,8 @@ class DeviceLayerCache final : public LayerCache {
   std::vector<uint16_t> exact_rows(SeqId seq, Side side, int32_t first, int32_t count,
                                    std::vector<float>* values) const;
   // By KV head, all that is sealed.
-  std::vector<SealedHead> sealed_heads(SeqId seq, Side side) const;
+  // Of the sequence at a length that its pages hold.
+  std::vector<SealedHead> sealed_heads(SeqId seq, Side side, int32_t length) const;
   // Values that are marked, of formats that mark some.
   int64_t outliers(SeqId seq, Side side) const;
   // Gives [kv head][token][head dim] of all tokens to the sink.

@@ -2,8 +2,11 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "gpu/cache/layer_cache.h"
+#include "sim/api/error.h"
 
 namespace kvx::gpu {
 namespace {
@@ -44,10 +47,10 @@ void add_outliers(const std::vector<std::byte>& marks, const std::vector<std::by
 
 }  // namespace
 
-std::vector<SealedHead> DeviceLayerCache::sealed_heads(SeqId seq, Side side) const {
+std::vector<SealedHead> DeviceLayerCache::sealed_heads(SeqId seq, Side side, int32_t length) const {
   const SideView view = pool_->view(layer_, side);
   const SideFormat& f = view.format;
-  const int32_t sealed = f.rule.sealed(pool_->length(seq));
+  const int32_t sealed = f.rule.sealed(length);
   const int heads = shape().kv_heads, dim = shape().head_dim;
   const int32_t page_tokens = shape().page_tokens;
   const int64_t rows = int64_t{heads} * page_tokens;
@@ -92,6 +95,34 @@ std::vector<SealedHead> DeviceLayerCache::sealed_heads(SeqId seq, Side side) con
   return all;
 }
 
+// The first group that an append made with a scale that is not finite: by sequence, K before V,
+// then by block, head and group.
+void DeviceLayerCache::refuse_scale(Run run) const {
+  for (const Pending& rows : run) {
+    const int32_t first = rows.span.first, length = first + rows.span.count;
+    for (const Side side : kSides) {
+      const SideFormat& f = kernels().format(side);
+      const std::vector<SealedHead> heads = sealed_heads(rows.seq, side, length);
+      const int block = f.along_tokens ? f.group : 1, width = f.along_tokens ? 1 : f.group;
+      const int groups = shape().head_dim / width;
+      for (int32_t token = f.rule.sealed(first); token < f.rule.sealed(length); token += block) {
+        for (size_t head = 0; head < heads.size(); ++head) {
+          for (int group = 0; group < groups; ++group) {
+            const auto at = static_cast<size_t>(token / block * groups + group);
+            if ((heads[head].scale[at] & 0x7C00u) != 0x7C00u) continue;
+            throw environment_error(
+                "layer " + std::to_string(config().shape.layer) + ", " + side_name(side) +
+                ", head " + std::to_string(head) + ", token " + std::to_string(token) +
+                ", channel " + std::to_string(group * width) +
+                ": the scale of their group is not finite, and arithmetic fixed cannot read it");
+          }
+        }
+      }
+    }
+  }
+  throw std::logic_error("append: a scale that no span of the pass made");
+}
+
 int64_t DeviceLayerCache::outliers(SeqId seq, Side side) const {
   const SideView view = pool_->view(layer_, side);
   if (!view.format.sparse) return 0;
@@ -129,7 +160,7 @@ std::vector<std::byte> DeviceLayerCache::image(SeqId seq) const {
   for (const Side side : kSides) {
     const auto table = kernels().table(side);
     image.insert(image.end(), table.begin(), table.end());
-    kernels().append_image(side, sealed_heads(seq, side), image);
+    kernels().append_image(side, sealed_heads(seq, side, pool_->length(seq)), image);
     for (const RowRange& range : held(seq, side)) {
       if (range.held == Held::kSealed) continue;
       const auto exact = exact_rows(seq, side, static_cast<int32_t>(range.first),
@@ -163,7 +194,7 @@ void DeviceLayerCache::export_to(SeqId seq, const Sink& sink) const {
   const int64_t length = pool_->length(seq), heads = shape().kv_heads;
   for (const Side side : kSides) {
     const std::string prefix = std::string(side_name(side)) + ".";
-    kernels().export_side(side, sealed_heads(seq, side), length, sink);
+    kernels().export_side(side, sealed_heads(seq, side, pool_->length(seq)), length, sink);
     export_values(seq, side, prefix + "decoded", false, sink);
     if (kernels().exports_unrounded())
       export_values(seq, side, prefix + "decoded_fp32", true, sink);

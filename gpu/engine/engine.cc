@@ -132,7 +132,8 @@ Pass Engine::device_pass(const HostPass& pass, int32_t max_length) const {
           .rows = static_cast<int32_t>(pass.rows()),
           .max_count = pass.max_count(),
           .max_length = max_length,
-          .reads = settings_.mode == CacheMode::kAll ? Reads::kAll : Reads::kStreamed};
+          .reads = settings_.mode == CacheMode::kAll ? Reads::kAll : Reads::kStreamed,
+          .exact = pass.exact};
 }
 
 int32_t Engine::step_bound(int32_t length) const {
@@ -220,6 +221,7 @@ void Engine::check_notes(const HostPass& pass) {
 }
 
 void Engine::refuse(int layer, NonFiniteNote note, const HostPass& pass) const {
+  refuse_scale(layer, note, config(), pass.rows());
   NonFiniteValue at = value_of(note, config(), pass.rows());
   const auto after = std::ranges::upper_bound(pass.spans, at.token, {}, &PassSpan::row);
   const PassSpan& span = *std::prev(after);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "gpu/engine/engine.h"
+#include "gpu/engine/refusals.h"
 
 namespace kvx::gpu {
 
@@ -73,10 +74,15 @@ void Engine::enqueue_layer(int layer, const Pass& pass, const HostPass* tapped) 
   }
   split_heads(heads, stream_);
 
-  const AppendArgs append{.k = {.data = stores_unrotated() ? buffers_.k_pre() : buffers_.k()},
-                          .v = {.data = buffers_.v()},
-                          .pass = pass,
-                          .view = {pool_.view(layer, Side::kK), pool_.view(layer, Side::kV)}};
+  AppendArgs append{.k = {.data = stores_unrotated() ? buffers_.k_pre() : buffers_.k()},
+                    .v = {.data = buffers_.v()},
+                    .pass = pass,
+                    .view = {pool_.view(layer, Side::kK), pool_.view(layer, Side::kV)}};
+  if (settings_.arithmetic == Arithmetic::kFixed) {
+    append.scale_key = notes_.get() + layer;
+    for (const Side side : {Side::kK, Side::kV})
+      append.scale_note[static_cast<int>(side)] = scale_note(side, c, rows);
+  }
   kernels.append(append, stream_);
   kernels.attend({.q = buffers_.q(),
                   .out = buffers_.attended(),

@@ -21,6 +21,7 @@ std::vector<CacheConfig> layer_configs(const DeviceModel& model, const EngineSet
                    .head_dim = static_cast<int>(c.head_dim)},
          .windows = settings.mode == model::CacheMode::kAll ? Windows::kNone : Windows::kKept,
          .nonfinite = settings.nonfinite,
+         .arithmetic = settings.arithmetic,
          .artifacts = settings.artifacts,
          .rope_steps = model.host_rope_steps()});
   }
@@ -75,7 +76,9 @@ MemoryPlan plan_memory(const DeviceModel& model, const Descriptor& scheme,
     const Pass prefill{.span_count = sequences,
                        .rows = rows,
                        .max_count = std::min(rows, at.pool.tokens),
-                       .max_length = at.pool.tokens};
+                       .max_length = at.pool.tokens,
+                       .exact = settings.mode == model::CacheMode::kPrefillExact ||
+                                settings.mode == model::CacheMode::kContextExact};
     const Pass step{
         .span_count = sequences, .rows = sequences, .max_count = 1, .max_length = at.pool.tokens};
     for (const Pass& pass : {prefill, step}) {

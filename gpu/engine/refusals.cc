@@ -39,6 +39,20 @@ void refuse_value(const NonFiniteValue& at) {
                           input_name(at.input));
 }
 
+NonFiniteNote scale_note(Side side, const model::ModelConfig& config, int64_t rows) {
+  const int64_t places = 2 * rows * config.kv_heads * config.head_dim;
+  return static_cast<NonFiniteNote>(places + static_cast<int64_t>(side)) << 32;
+}
+
+void refuse_scale(int layer, NonFiniteNote note, const model::ModelConfig& config, int64_t rows) {
+  for (const Side side : {Side::kK, Side::kV}) {
+    if (note != scale_note(side, config, rows)) continue;
+    throw environment_error("layer " + std::to_string(layer) + ", " + side_name(side) +
+                            ": the scale of a group is not finite, and arithmetic fixed cannot "
+                            "read it");
+  }
+}
+
 NonFiniteValue value_of(NonFiniteNote note, const model::ModelConfig& config, int64_t rows) {
   const int64_t dim = config.head_dim, width = config.kv_heads * dim;
   const auto place = static_cast<int64_t>(note >> 32);

@@ -27,4 +27,9 @@ struct NonFiniteValue {
 // What a note of a pass of `rows` rows says; `token` is the row.
 NonFiniteValue value_of(NonFiniteNote note, const model::ModelConfig& config, int64_t rows);
 
+// The note of a scale that the arithmetic `fixed` cannot read; it comes after those of values.
+NonFiniteNote scale_note(Side side, const model::ModelConfig& config, int64_t rows);
+// Throws an environment Error for such a note, and returns for others.
+void refuse_scale(int layer, NonFiniteNote note, const model::ModelConfig& config, int64_t rows);
+
 }  // namespace kvx::gpu
