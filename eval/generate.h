@@ -25,8 +25,8 @@ struct Prompt {
 struct GenerateSettings {
   model::CacheMode mode = model::CacheMode::kContextExact;  // any but `all`
   NonFinite nonfinite = NonFinite::kRefuse;
-  Arithmetic arithmetic = Arithmetic::kIeee;  // of the run
   Artifacts artifacts = nullptr;
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of the run
 };
 
 // Rotated keys, and values, of one context in all layers.

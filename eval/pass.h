@@ -54,12 +54,12 @@ struct ShadowSettings {
 struct PassSettings {
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
-  Arithmetic arithmetic = Arithmetic::kIeee;  // of the run
-  int threads = 0;                            // of the judge; 0: as OpenMP says
-  Artifacts artifacts = nullptr;              // must be set for schemes that name one
+  int threads = 0;                // of the judge; 0: as OpenMP says
+  Artifacts artifacts = nullptr;  // must be set for schemes that name one
   int64_t kept_bytes = default_kept_bytes();
   ShadowSettings shadow{};
-  std::vector<uint64_t> rope_steps = {};  // of the model: the shadow's caches rotate by them
+  std::vector<uint64_t> rope_steps = {};      // of the model: the shadow's caches rotate by them
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of the run
 };
 
 // Tokens [first, first + count) of a window, fed in one pass.

@@ -180,7 +180,7 @@ class SamplePart final : public RunPart {
   }
 
   GenerateSettings settings(CacheMode mode) const {
-    return {mode, in_.nonfinite, in_.arithmetic, in_.artifacts.artifacts()};
+    return {mode, in_.nonfinite, in_.artifacts.artifacts(), in_.arithmetic};
   }
 
   std::vector<Context> contexts_of(CacheMode mode, const std::string& backend,
