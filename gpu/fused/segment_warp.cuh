@@ -114,7 +114,8 @@ class SegmentWarp {
     const SideGeometry& side = args_.side[1];
     const AffineSide& affine = args_.scheme.side[1];
     const std::byte* scale = stage + side.code_tile;
-    last_ = weigh<kQueries, kGroups>(scores_, far_, visible,
+    if (far_) clamp_scores<kQueries>(scores_);
+    last_ = weigh<kQueries, kGroups>(scores_, visible,
                                      {scale, scale + side.zero_tile, affine.zero_factor}, digits_);
     __syncwarp();
     switch (args_.attend.view[1].format.bits) {
