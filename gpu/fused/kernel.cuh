@@ -41,17 +41,6 @@ __global__ void __launch_bounds__(kThreads, kResident<kGroups>)
   auto* const units = reinterpret_cast<TileUnits*>(shared + plan.units);
   clear(shared + plan.total, shared + plan.queries);
   __syncthreads();
-  if constexpr (kDim != 0) {
-    auto& queries = *reinterpret_cast<QueryMemory<kDim, kQueries>*>(shared + plan.queries);
-    load_queries(args.attend, limits, queries);
-    __syncthreads();
-    if (!args.attend.view[0].format.along_tokens && threadIdx.x < 32)
-      channel_digits<kDim, kQueries>(queries, args.side[0].sets, args.attend.view[0].format.bits,
-                                     shared + plan.digits,
-                                     reinterpret_cast<KeyFactor*>(shared + plan.factors));
-    __syncthreads();
-  }
-
   // Shares of the rows from a tile on, a warp's each: segments, or tiles of one segment.
   const bool by_tile = args.part_rows == kSegmentRows;
   const int uniform = kDim == 0 ? 0 : uniform_tiles(limits, tile.count);
@@ -73,14 +62,28 @@ __global__ void __launch_bounds__(kThreads, kResident<kGroups>)
     for (int from = first_tile; from <= last_tile; from += part_tiles)
       take_rows(from, [&](int) { clear(parts.first, parts.first + kSpanSegments * parts.stride); });
   } else {
-    SegmentWarp<kDim, kQueries, kGroups> warp(args, plan, tile, shared);
     const int share = by_tile ? 1 : kSegmentTiles;
+    SegmentWarp<kDim, kQueries, kGroups> warp(args, plan, tile, shared);
+    const auto tiles_of = [&](int begin) { return min(share, uniform - begin); };
+    const int begin = first_tile + warp.number() * share;
+    if (tiles_of(begin) > 0) warp.prepare(begin, tiles_of(begin));
+    auto& queries = *reinterpret_cast<QueryMemory<kDim, kQueries>*>(shared + plan.queries);
+    load_queries(args.attend, limits, queries);
+    __syncthreads();
+    if (!args.attend.view[0].format.along_tokens && threadIdx.x < 32)
+      channel_digits<kDim, kQueries>(queries, args.side[0].sets, args.attend.view[0].format.bits,
+                                     shared + plan.digits,
+                                     reinterpret_cast<KeyFactor*>(shared + plan.factors));
+    __syncthreads();
     for (int from = first_tile; from <= last_tile; from += part_tiles)
       take_rows(from, [&](int first) {
-        for (int i = static_cast<int>(threadIdx.x) / 32; i < kSpanSegments; i += plan.warp_count) {
-          const int begin = first + i * share, count = min(share, uniform - begin);
+        for (int i = warp.number(); i < kSpanSegments; i += plan.warp_count) {
+          const int at = first + i * share, count = tiles_of(at);
           SegmentSums<kDim> sums;
-          if (count > 0) warp.run(begin, count, limits.visible[0] - begin * kTileRows, sums);
+          if (count > 0) {
+            if (at != begin) warp.prepare(at, count);
+            warp.run(count, limits.visible[0] - at * kTileRows, sums);
+          }
           __syncwarp();
           warp.store(sums, parts.of(i));
           if (by_tile) warp.store_units(units + i * kQueries);

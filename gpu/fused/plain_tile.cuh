@@ -89,11 +89,13 @@ class PlainTile {
   __device__ int64_t group_of(int side, int row, int channel) const {
     return a_.view[side].group_of(tile_.span.slot, tile_.head, base_ + row, channel);
   }
-  // Eight codes of a sealed row.
-  __device__ void codes8(int side, int row, int channel, uint32_t (&code)[8]) const {
-    const SideView& view = a_.view[side];
-    unpack8(view.row(tile_.span.slot, tile_.head, base_ + row) + channel / 8 * view.format.bits,
-            view.format.bits, code);
+  // The codes of a sealed row, and eight of them.
+  __device__ const std::byte* codes(int side, int row) const {
+    return a_.view[side].row(tile_.span.slot, tile_.head, base_ + row);
+  }
+  __device__ void codes8(int side, const std::byte* from, int channel, uint32_t (&code)[8]) const {
+    const int bits = a_.view[side].format.bits;
+    unpack8(from + channel / 8 * bits, bits, code);
 #pragma unroll
     for (int i = 0; i < 8; ++i) code[i] ^= args_.scheme.side[side].flip;
   }
@@ -143,10 +145,12 @@ class PlainTile {
       for (int i = thread_; i < (to - from) * queries_; i += threads_) {
         const int row = from + i % (to - from), query = i / (to - from);
         if (!sealed(0, query, row)) continue;
+        const std::byte* from = codes(0, row);
         int s = 0;
+#pragma unroll 4
         for (int c = 0; c < dim_; c += 8) {
           uint32_t code[8];
-          codes8(0, row, c, code);
+          codes8(0, from, c, code);
 #pragma unroll
           for (int e = 0; e < 8; ++e) s += static_cast<int>(code[e]) * memory_.digits[query][c + e];
         }
@@ -175,11 +179,12 @@ class PlainTile {
       const int row = i % rows, query = i / rows;
       if (!sealed(0, query, row)) continue;
       const int64_t at = group_of(0, row, 0);
+      const std::byte* from = codes(0, row);
       int s = 0;
       float x = 0.0f;
       for (int c = 0; c < dim_; c += 8) {
         uint32_t code[8];
-        codes8(0, row, c, code);
+        codes8(0, from, c, code);
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
           s += static_cast<int>(code[e]) * memory_.digits[query][c + e];
@@ -201,15 +206,40 @@ class PlainTile {
     for (int i = thread_; i < rows * queries_; i += threads_) {
       const int row = i % rows, query = i / rows;
       if (!sees(query, row) || sealed(0, query, row)) continue;
-      float x = 0.0f;
-      for (int c = 0; c < dim_; c += 8) {
-        float k[8];
-        load_exact8(a_.view[0], a_.k, tile_.span, tile_.head, base_ + row, c, k);
-#pragma unroll
-        for (int e = 0; e < 8; ++e) x = __fmaf_rn(memory_.q[query][c + e], k[e], x);
-      }
-      memory_.p[query][row] = __fmul_rn(x, args_.scale);
+      memory_.p[query][row] = __fmul_rn(dot_exact(row, memory_.q[query]), args_.scale);
     }
+  }
+  // The chain of load_exact8's numbers, with loads ahead of it.
+  __device__ float dot_exact(int row, const float* q) const {
+    const int32_t token = base_ + row;
+    const PassSpan& span = tile_.span;
+    const int64_t at =
+        ((int64_t{span.row} + token - span.first) * a_.view[0].shape.kv_heads + tile_.head) * dim_;
+    float x = 0.0f;
+    if (token >= span.first && a_.k.type == ScalarType::kF32) {
+      const auto* from = reinterpret_cast<const float4*>(static_cast<const float*>(a_.k.data) + at);
+#pragma unroll 8
+      for (int c = 0; c < dim_ / 4; ++c) {
+        const float4 k4 = from[c];
+        const float k[4] = {k4.x, k4.y, k4.z, k4.w};
+#pragma unroll
+        for (int e = 0; e < 4; ++e) x = __fmaf_rn(q[4 * c + e], span.exact ? k[e] : fl16(k[e]), x);
+      }
+      return x;
+    }
+    const auto* from = reinterpret_cast<const uint4*>(
+        token >= span.first ? static_cast<const uint16_t*>(a_.k.data) + at
+                            : a_.view[0].exact_row(span.slot, tile_.head, token));
+#pragma unroll 4
+    for (int c = 0; c < dim_ / 8; ++c) {
+      const uint4 w = from[c];
+      const uint32_t word[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        x = __fmaf_rn(q[8 * c + e],
+                      f16_decode(static_cast<uint16_t>(word[e / 2] >> (16 * (e % 2)))), x);
+    }
+    return x;
   }
 
   // Steps 4 and 5, and M and L of step 10.
@@ -307,11 +337,14 @@ class PlainTile {
     const int rows = rows_below(limits_.sealed[1]), octets = channels / 8;
     const int slices = threads_ / octets;
     const int octet = thread_ % octets, slice = thread_ / octets;
-    if (slice >= slices) return;
+    if (slice >= slices || rows == 0) return;
     int sum[kBlockQueries][8] = {};
+    const std::byte* from = codes(1, 0);  // a tile lies in one page
+    const int64_t row_bytes = a_.view[1].format.row_bytes(dim_);
+#pragma unroll 4
     for (int row = slice; row < rows; row += slices) {
       uint32_t code[8];
-      codes8(1, row, first + 8 * octet, code);
+      codes8(1, from + row * row_bytes, first + 8 * octet, code);
 #pragma unroll
       for (int query = 0; query < kBlockQueries; ++query) {
         if (query >= queries_) break;
@@ -334,7 +367,7 @@ class PlainTile {
     for (int i = thread_; i < channels * rows; i += threads_) {
       const int channel = first + i % channels, row = i / channels;
       uint32_t code[8];
-      codes8(1, row, channel / 8 * 8, code);
+      codes8(1, codes(1, row), channel / 8 * 8, code);
       uint32_t mine = 0;
 #pragma unroll
       for (int e = 0; e < 8; ++e)

@@ -17,12 +17,12 @@ class SegmentWarp {
       : args_(args),
         tile_(tile),
         queries_(*reinterpret_cast<const QueryMemory<kDim, kQueries>*>(shared + plan.queries)),
-        memory_(shared + plan.warps + warp() * plan.warp_bytes),
+        memory_(shared + plan.warps + number() * plan.warp_bytes),
         scores_(reinterpret_cast<float*>(memory_ + plan.scores)),
         digits_(memory_ + plan.warp_digits),
         factors_(reinterpret_cast<KeyFactor*>(memory_ + plan.warp_factors)),
         spread_(memory_ + plan.spread),
-        ring_(args, tile.head, shared + plan.ring + warp() * plan.depth * plan.slot_bytes,
+        ring_(args, tile.head, shared + plan.ring + number() * plan.depth * plan.slot_bytes,
               reinterpret_cast<CopyBarrier*>(memory_ + plan.barriers), plan.depth) {
     const bool along_tokens = args.attend.view[0].format.along_tokens;
     keys_.sets = args.side[0].sets;
@@ -34,9 +34,13 @@ class SegmentWarp {
         along_tokens ? factors_ : reinterpret_cast<const KeyFactor*>(shared + plan.factors);
   }
 
-  // Tiles [first, first + count) of the sequence, in which `rows` rows are visible.
-  __device__ void run(int first, int count, int rows, SegmentSums<kDim>& sums) {
-    ring_.begin(tile_.span.slot, first, count);
+  // Of the warp, in a way that tells the compiler that it is the same in all lanes.
+  __device__ static int number() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0); }
+
+  // Asks for tiles [first, first + count) of the sequence; those before were all run.
+  __device__ void prepare(int first, int count) { ring_.begin(tile_.span.slot, first, count); }
+  // What prepare() asked for; of its rows `rows` are visible.
+  __device__ void run(int count, int rows, SegmentSums<kDim>& sums) {
     for (int i = 0; i < count; ++i) {
       score(ring_.take(0));
       ring_.release(0);
@@ -70,7 +74,6 @@ class SegmentWarp {
   }
 
  private:
-  __device__ static int warp() { return static_cast<int>(threadIdx.x) / 32; }
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
 
   __device__ void score(const std::byte* stage) {
@@ -111,7 +114,8 @@ class SegmentWarp {
     const SideGeometry& side = args_.side[1];
     const AffineSide& affine = args_.scheme.side[1];
     const std::byte* scale = stage + side.code_tile;
-    last_ = weigh<kQueries, kGroups>(scores_, far_, visible,
+    if (far_) clamp_scores<kQueries>(scores_);
+    last_ = weigh<kQueries, kGroups>(scores_, visible,
                                      {scale, scale + side.zero_tile, affine.zero_factor}, digits_);
     __syncwarp();
     switch (args_.attend.view[1].format.bits) {

@@ -36,10 +36,20 @@ __device__ inline void store_weight_digits(std::byte* digits, int query, const f
   *reinterpret_cast<uint32_t*>(to + kDigitPitch) = __byte_perm(a, b, 0x7632);
 }
 
-// `visible` of the tile's rows are seen, by all queries. `far`: scores may leave the clamp's range.
-// Digits: [V group][digit_bytes].
+// The end of step 3, where scores may leave the clamp's range.
+template <int kQueries>
+__device__ inline void clamp_scores(float* scores) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  for (int h = 0; h < kQueries; ++h) {
+    float4& x = reinterpret_cast<float4*>(scores + h * kScorePitch)[lane];
+    x = make_float4(clamp_score(x.x), clamp_score(x.y), clamp_score(x.z), clamp_score(x.w));
+  }
+}
+
+// Steps 4 to 7. `visible` of the tile's rows are seen, by all queries. Digits: [V
+// group][digit_bytes].
 template <int kQueries, int kGroups>
-__device__ inline TileWeights<kGroups> weigh(const float* scores, bool far, int visible,
+__device__ inline TileWeights<kGroups> weigh(const float* scores, int visible,
                                              const ValueScales& values, std::byte* digits) {
   const int lane = static_cast<int>(threadIdx.x) % 32, query = lane % 4 % kQueries;
   const int seen = visible - 4 * lane;  // of the lane's rows
@@ -49,10 +59,6 @@ __device__ inline TileWeights<kGroups> weigh(const float* scores, bool far, int 
   for (int h = 0; h < kQueries; ++h) {
     const float4 x4 = reinterpret_cast<const float4*>(scores + h * kScorePitch)[lane];
     float x[4] = {x4.x, x4.y, x4.z, x4.w};
-    if (far) {
-#pragma unroll
-      for (float& score : x) score = clamp_score(score);
-    }
     Exponential e[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) e[i] = exponential(x[i]);

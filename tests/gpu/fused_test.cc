@@ -50,9 +50,10 @@ void expect_right(const FusedSpec& spec, uint64_t seed, int queries = 40) {
 // K of `bits` in groups along tokens (their own unit) or channels, V along channels.
 FusedSpec affine(int k_bits, int k_group, bool along_tokens, int v_bits, int v_group) {
   FusedSpec spec;
-  spec.side[0] = {.bits = k_bits, .group = k_group, .along_tokens = along_tokens};
-  if (along_tokens) spec.side[0].rule.unit = k_group;
-  spec.side[1] = {.bits = v_bits, .group = v_group};
+  FusedSide &k = spec.side[0], &v = spec.side[1];
+  k.bits = k_bits, k.group = k_group, k.along_tokens = along_tokens;
+  if (along_tokens) k.rule.unit = k_group;
+  v.bits = v_bits, v.group = v_group;
   return spec;
 }
 
