@@ -43,10 +43,10 @@ __device__ inline void copy(void* to, const void* from, uint32_t bytes, CopyBarr
       "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
-// For data that is read once.
+// For data that is read once. Made anew where it is used: it is not worth two registers.
 __device__ inline uint64_t evict_first() {
   uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0;" : "=l"(policy));
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0;" : "=l"(policy));
   return policy;
 }
 

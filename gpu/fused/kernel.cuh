@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads, kResident<kGroups>)
           SegmentSums<kDim> sums;
           if (count > 0) {
             if (at != begin) warp.prepare(at, count);
-            warp.run(count, limits.visible[0] - at * kTileRows, sums);
+            warp.run(limits.visible[0] - at * kTileRows, sums);
           }
           __syncwarp();
           warp.store(sums, parts.of(i));

@@ -12,12 +12,7 @@ class Ring {
   // `slots` has room for `depth` tiles, `barriers` for 2 depth.
   __device__ Ring(const KernelArgs& args, int head, std::byte* slots, CopyBarrier* barriers,
                   int depth)
-      : args_(args),
-        head_(head),
-        depth_(depth),
-        slots_(slots),
-        barriers_(barriers),
-        policy_(evict_first()) {
+      : args_(args), head_(head), depth_(depth), slots_(slots), barriers_(barriers) {
     if (elected()) {
       for (int i = 0; i < 2 * depth; ++i) init(barriers + i);
       fence_init();
@@ -42,7 +37,7 @@ class Ring {
                            int64_t{in_page / g.meta_tiles} * g.meta_tile);
     }
     count_ = count;
-    next_ = 0;
+    next_ = depth_;
     fence_copies();
     __syncwarp();
     int at = slot_;
@@ -58,16 +53,17 @@ class Ring {
     wait(barriers_ + 2 * slot_ + side, parity_);
     return stage(side, slot_);
   }
-  // All lanes have read what take(side) gave.
-  __device__ void release(int side) {
+  // All lanes have read what take(side) gave. Of V: whether there is a tile after it.
+  __device__ bool release(int side) {
     __syncwarp();
-    if (next_ + depth_ < count_) request(side, slot_, next_ + depth_);
-    if (side == 0) return;
+    if (next_ < count_) request(side, slot_, next_);
+    if (side == 0) return true;
     ++next_;
     if (++slot_ == depth_) {
       slot_ = 0;
       parity_ ^= 1;
     }
+    return next_ < count_ + depth_;
   }
 
  private:
@@ -86,21 +82,21 @@ class Ring {
     if (!elected()) return;
     CopyBarrier* barrier = barriers_ + 2 * slot + side;
     std::byte* to = stage(side, slot);
+    const uint64_t policy = evict_first();
     expect(barrier, static_cast<uint32_t>(g.stage));
-    copy(to, view.codes + codes, static_cast<uint32_t>(g.code_tile), barrier, policy_);
-    copy(to + g.code_tile, view.scale + meta, static_cast<uint32_t>(g.meta_tile), barrier, policy_);
+    copy(to, view.codes + codes, static_cast<uint32_t>(g.code_tile), barrier, policy);
+    copy(to + g.code_tile, view.scale + meta, static_cast<uint32_t>(g.meta_tile), barrier, policy);
     if (g.zero_tile != 0)
       copy(to + g.code_tile + g.meta_tile, view.zero + meta, static_cast<uint32_t>(g.zero_tile),
-           barrier, policy_);
+           barrier, policy);
   }
 
   const KernelArgs& args_;
   int head_, depth_;
   std::byte* slots_;
   CopyBarrier* barriers_;
-  uint64_t policy_;
   uint32_t codes_[2] = {}, meta_[2] = {};  // where those of tile `lane` lie
-  int count_ = 0, next_ = 0;
+  int count_ = 0, next_ = 0;               // of the tiles, and the one to ask for next
   int slot_ = 0;
   uint32_t parity_ = 0;
 };

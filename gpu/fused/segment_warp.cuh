@@ -40,13 +40,12 @@ class SegmentWarp {
   // Asks for tiles [first, first + count) of the sequence; those before were all run.
   __device__ void prepare(int first, int count) { ring_.begin(tile_.span.slot, first, count); }
   // What prepare() asked for; of its rows `rows` are visible.
-  __device__ void run(int count, int rows, SegmentSums<kDim>& sums) {
-    for (int i = 0; i < count; ++i) {
+  __device__ void run(int rows, SegmentSums<kDim>& sums) {
+    for (bool more = true; more; rows -= kTileRows) {
       score(ring_.take(0));
       ring_.release(0);
-      const std::byte* stage = ring_.take(1);
-      add(stage, min(rows - i * kTileRows, kTileRows), sums);
-      ring_.release(1);
+      add(ring_.take(1), min(rows, kTileRows), sums);
+      more = ring_.release(1);
     }
   }
 
