@@ -119,10 +119,6 @@ void check_backend(const Plan& plan) {
 
 }  // namespace
 
-const char* arithmetic_name(Arithmetic arithmetic) {
-  return kArithmetics[static_cast<size_t>(arithmetic)].data();
-}
-
 CacheConfig config_of(const Plan& plan, const BenchShape& shape, Arithmetic arithmetic) {
   return {.shape = {.layer = 0, .kv_heads = shape.kv_heads, .head_dim = shape.head_dim},
           .arithmetic = arithmetic,

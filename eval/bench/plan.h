@@ -24,8 +24,6 @@ struct Plan {
   int samples = kLeastSamples;
 };
 
-const char* arithmetic_name(Arithmetic arithmetic);
-
 void add_plan_options(boost::program_options::options_description& options);
 
 // Throws usage and environment Errors; schemes that do not fit a shape are refused.
