@@ -46,6 +46,7 @@ struct EngineLimits {
 struct EngineSettings {
   model::CacheMode mode = model::CacheMode::kStreamed;
   NonFinite nonfinite = NonFinite::kRefuse;
+  Arithmetic arithmetic = Arithmetic::kIeee;  // of attention over the caches
   Artifacts artifacts = nullptr;
   EngineLimits limits;
 };

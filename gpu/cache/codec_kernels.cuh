@@ -1,6 +1,7 @@
 // The kernels of a scheme from the codecs of its two sides.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -38,16 +39,17 @@ class CodecKernels : public PagedScheme {
   }
   int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                 int q_heads) const override {
-    if (affine())
-      return fused::scratch_floats(fused::fused_form(bounds, shape, q_heads), bounds, shape,
-                                   q_heads, format(Side::kV));
-    return gpu::attend_scratch_floats(bounds, shape, q_heads);
+    const int64_t ieee = gpu::attend_scratch_floats(bounds, shape, q_heads);
+    if (!affine()) return ieee;
+    const fused::FusedForm form = fused::fused_form(bounds, shape, q_heads);
+    return std::max(ieee, fused::scratch_floats(form, bounds, shape, q_heads, format(Side::kV)));
   }
   void attend(const AttendArgs& args, cudaStream_t stream) const override {
+    // Exact spans are read in `ieee` whatever the config; the others then get their own output.
+    if (!affine() || args.pass.exact_spans) gpu::attend(k_, v_, args, stream);
     if (affine())
-      return fused::attend(fused::fused_form(args.pass, args.view[0].shape, args.q_heads),
-                           *affine(), args, stream);
-    gpu::attend(k_, v_, args, stream);
+      fused::attend(fused::fused_form(args.pass, args.view[0].shape, args.q_heads), *affine(), args,
+                    stream);
   }
   void decode(const DecodeArgs& args, cudaStream_t stream) const override {
     gpu::decode(args.side == Side::kK ? k_ : v_, args, stream);

@@ -78,7 +78,7 @@ class SchemeKernels {
   // Keeps the newest rows of the pass in the rings: after the pass's attention.
   virtual void settle(const AppendArgs& args, cudaStream_t stream) const = 0;
 
-  // ieee.md 2.7, or fixed.md where the config says so, over what each query reads.
+  // ieee.md 2.7 over what each query reads; fixed.md where the config says so, but of exact spans.
   virtual int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                         int q_heads) const = 0;
   virtual void attend(const AttendArgs& args, cudaStream_t stream) const = 0;

@@ -132,7 +132,8 @@ Pass Engine::device_pass(const HostPass& pass, int32_t max_length) const {
           .rows = static_cast<int32_t>(pass.rows()),
           .max_count = pass.max_count(),
           .max_length = max_length,
-          .reads = settings_.mode == CacheMode::kAll ? Reads::kAll : Reads::kStreamed};
+          .reads = settings_.mode == CacheMode::kAll ? Reads::kAll : Reads::kStreamed,
+          .exact_spans = pass.exact};
 }
 
 int32_t Engine::step_bound(int32_t length) const {

@@ -21,6 +21,7 @@ std::vector<CacheConfig> layer_configs(const DeviceModel& model, const EngineSet
                    .head_dim = static_cast<int>(c.head_dim)},
          .windows = settings.mode == model::CacheMode::kAll ? Windows::kNone : Windows::kKept,
          .nonfinite = settings.nonfinite,
+         .arithmetic = settings.arithmetic,
          .artifacts = settings.artifacts,
          .rope_steps = model.host_rope_steps()});
   }
