@@ -21,7 +21,7 @@ __global__ void fold_kernel(const __grid_constant__ AttendArgs args) {
   const int head = static_cast<int>(blockIdx.x), token = static_cast<int>(blockIdx.y);
   const int span_index = static_cast<int>(blockIdx.z), thread = static_cast<int>(threadIdx.x);
   const PassSpan span = args.pass.spans[span_index];
-  if (token >= span.count || !args.takes(span)) return;
+  if (token >= span.count) return;
   const int dim = args.view[0].shape.head_dim;
   const int segments = (span.first + token) / kSegment + 1;
   const attention::SplitScratch scratch(args.pass, args.q_heads, dim, args.scratch);

@@ -39,7 +39,7 @@ struct QueryTile {
         head(kv_head),
         group(args.q_heads / args.view[0].shape.kv_heads),
         first(first_query) {
-    count = args.takes(span) ? min(queries, span.count * group - first) : 0;
+    count = min(queries, span.count * group - first);
     if (count > 0) newest = position(count - 1);
   }
   __device__ int32_t token(int i) const { return (first + i) / group; }

@@ -32,7 +32,6 @@ __global__ void __launch_bounds__(kThreads, kDim == 0 ? 1 : 2)
   const int tile_index = (in_span + kTileQueries - 1) / kTileQueries - 1 - age;
   if (tile_index < 0) return;
   const QueryTile tile(args, span_index, list % kv_heads, tile_index * kTileQueries, kTileQueries);
-  if (tile.count <= 0) return;
 
   if (thread < kTileQueries) limits.set(thread, args, tile);
   {

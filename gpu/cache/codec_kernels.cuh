@@ -41,24 +41,17 @@ class CodecKernels : public PagedScheme {
   }
   int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                 int q_heads) const override {
-    int64_t floats = 0;
-    if (affine())
-      floats = fused::scratch_floats(fused::fused_form(bounds, shape, q_heads), bounds, shape,
-                                     q_heads, format(Side::kV));
-    if (!affine() || bounds.exact)
-      floats = std::max(floats, gpu::attend_scratch_floats(bounds, shape, q_heads));
-    return floats;
+    const int64_t ieee = gpu::attend_scratch_floats(bounds, shape, q_heads);
+    if (!affine()) return ieee;
+    const fused::FusedForm form = fused::fused_form(bounds, shape, q_heads);
+    return std::max(ieee, fused::scratch_floats(form, bounds, shape, q_heads, format(Side::kV)));
   }
   void attend(const AttendArgs& args, cudaStream_t stream) const override {
-    if (!affine()) return gpu::attend(k_, v_, args, stream);
-    AttendArgs some = args;
-    if (args.pass.exact) {
-      some.spans = Attending::kExact;
-      gpu::attend(k_, v_, some, stream);
-      some.spans = Attending::kOthers;
-    }
-    fused::attend(fused::fused_form(args.pass, args.view[0].shape, args.q_heads), *affine(), some,
-                  stream);
+    // Exact spans are read in `ieee` whatever the config; the others then get their own output.
+    if (!affine() || args.pass.exact_spans) gpu::attend(k_, v_, args, stream);
+    if (affine())
+      fused::attend(fused::fused_form(args.pass, args.view[0].shape, args.q_heads), *affine(), args,
+                    stream);
   }
   void decode(const DecodeArgs& args, cudaStream_t stream) const override {
     gpu::decode(args.side == Side::kK ? k_ : v_, args, stream);

@@ -35,9 +35,6 @@ struct AppendArgs {
   NonFiniteKey scale_note[2] = {};  // by Side
 };
 
-// Spans of a pass whose queries attend.
-enum class Attending : uint8_t { kAll, kExact, kOthers };
-
 struct AttendArgs {
   const float* q = nullptr;  // device, [pass row][q heads][head dim] dense, rotated
   float* out = nullptr;      // the same shape
@@ -46,11 +43,6 @@ struct AttendArgs {
   Pass pass;
   SideView view[2];
   float* scratch = nullptr;  // device, attend_scratch_floats of the bounds
-  Attending spans = Attending::kAll;
-
-  KVX_HD bool takes(const PassSpan& span) const {
-    return spans == Attending::kAll || (spans == Attending::kExact) == (span.exact != 0);
-  }
 };
 
 struct DecodeArgs {
@@ -92,7 +84,7 @@ class SchemeKernels {
   // Keeps the newest rows of the pass in the rings: after the pass's attention.
   virtual void settle(const AppendArgs& args, cudaStream_t stream) const = 0;
 
-  // ieee.md 2.7 over what each query reads; where the config says so fixed.md, but of exact spans.
+  // ieee.md 2.7 over what each query reads; fixed.md where the config says so, but of exact spans.
   virtual int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape,
                                         int q_heads) const = 0;
   virtual void attend(const AttendArgs& args, cudaStream_t stream) const = 0;

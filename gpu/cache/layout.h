@@ -149,7 +149,7 @@ struct Pass {
   int32_t max_count = 0;   // at least the longest span
   int32_t max_length = 0;  // at least the longest sequence after the pass
   Reads reads = Reads::kStreamed;
-  bool exact = false;  // some span may be
+  bool exact_spans = false;  // a bound too: whether some span may be exact
 };
 
 // K or V of a pass: rows [pass row][kv head][head dim], dense.

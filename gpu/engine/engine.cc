@@ -133,7 +133,7 @@ Pass Engine::device_pass(const HostPass& pass, int32_t max_length) const {
           .max_count = pass.max_count(),
           .max_length = max_length,
           .reads = settings_.mode == CacheMode::kAll ? Reads::kAll : Reads::kStreamed,
-          .exact = pass.exact};
+          .exact_spans = pass.exact};
 }
 
 int32_t Engine::step_bound(int32_t length) const {

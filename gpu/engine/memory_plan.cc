@@ -76,9 +76,7 @@ MemoryPlan plan_memory(const DeviceModel& model, const Descriptor& scheme,
     const Pass prefill{.span_count = sequences,
                        .rows = rows,
                        .max_count = std::min(rows, at.pool.tokens),
-                       .max_length = at.pool.tokens,
-                       .exact = settings.mode == model::CacheMode::kPrefillExact ||
-                                settings.mode == model::CacheMode::kContextExact};
+                       .max_length = at.pool.tokens};
     const Pass step{
         .span_count = sequences, .rows = sequences, .max_count = 1, .max_length = at.pool.tokens};
     for (const Pass& pass : {prefill, step}) {

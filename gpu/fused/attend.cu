@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kFoldThreads)
   const int head = static_cast<int>(blockIdx.y), span_index = static_cast<int>(blockIdx.z);
   const attention::QueryTile tile(args.attend, span_index, head, query_tile * args.queries,
                                   args.queries);
-  if (query >= tile.count) return;
+  if (query >= tile.count || tile.span.exact) return;
   const PartShape& shape = args.part;
   const int parts = tile.newest / args.part_rows + 1;
   const float* from = scratch_part(args, span_index, query_tile, head, query, 0);

@@ -21,10 +21,11 @@ FusedForm fused_form(const Pass& bounds, const CacheShape& shape, int q_heads);
 int64_t scratch_floats(FusedForm form, const Pass& bounds, const CacheShape& shape, int q_heads,
                        const SideFormat& v);
 
-// Every query of the pass, with the read map of ieee.md 2.7: rows 0..t of the query at position t,
-// those below its boundary (SealRule, Reads) sealed. Any head dim that is a multiple of 8 up to
-// 256, any width up to 8 bits and any group; fast for head dims 64 and 128, widths 2, 3, 4 and 8,
-// groups along channels of 32, 64 and 128, along tokens of 32, 64 and multiples of 128.
+// Every query of the pass but those of exact spans, with the read map of ieee.md 2.7: rows 0..t of
+// the query at position t, those below its boundary (SealRule, Reads) sealed. Any head dim that is
+// a multiple of 8 up to 256, any width up to 8 bits and any group; fast for head dims 64 and 128,
+// widths 2, 3, 4 and 8, groups along channels of 32, 64 and 128, along tokens of 32, 64 and
+// multiples of 128.
 void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& args,
             cudaStream_t stream);
 

@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads, kResident<kGroups>)
   const attention::QueryTile tile(args.attend, span_index, head, query_tile * kQueries, kQueries);
   const int part_tiles = args.part_rows / kTileRows;
   const int first_tile = part * part_tiles;
-  if (tile.count <= 0 || first_tile * kTileRows > tile.newest) return;
+  if (tile.count <= 0 || tile.span.exact || first_tile * kTileRows > tile.newest) return;
   if (threadIdx.x < kQueries) limits.set(static_cast<int>(threadIdx.x), args.attend, tile);
   const PartShape& shape = args.part;
   const Parts parts{shared + plan.parts, plan.part_stride};

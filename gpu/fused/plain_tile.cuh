@@ -223,7 +223,7 @@ class PlainTile {
         const float4 k4 = from[c];
         const float k[4] = {k4.x, k4.y, k4.z, k4.w};
 #pragma unroll
-        for (int e = 0; e < 4; ++e) x = __fmaf_rn(q[4 * c + e], span.exact ? k[e] : fl16(k[e]), x);
+        for (int e = 0; e < 4; ++e) x = __fmaf_rn(q[4 * c + e], fl16(k[e]), x);
       }
       return x;
     }

@@ -1,5 +1,5 @@
 // One attention of a pass in the arithmetic `fixed` over a cache that the host writes, and what
-// num::fixed::plain says of it.
+// num::fixed::plain says of it; of exact spans, that they are left alone.
 #pragma once
 
 #include <cstdint>

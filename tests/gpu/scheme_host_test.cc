@@ -7,6 +7,7 @@
 #include "gpu/registry.h"
 #include "sim/api/error.h"
 #include "tests/gpu/scheme_cases.h"
+#include "tests/support/expect_refused.h"
 
 namespace kvx {
 namespace {
@@ -174,6 +175,36 @@ TEST(SchemeHostRefusals, AreTheReferences) {
     const std::string expected = message(ref::make_cache);
     EXPECT_NE(expected, "") << text;
     EXPECT_EQ(message(gpu::make_kernels), expected) << text;
+  }
+}
+
+// In the words of the reference.
+TEST(SchemeHostRefusals, ArithmeticFixed) {
+  const struct {
+    const char *scheme, *why;
+  } cases[] = {
+      {"fp:f16", "it has no codes"},
+      {"fp8:e4m3", "its codes are floats"},
+      {"ggml:q4_0", "scales of its block formats may be negative"},
+      {"int:k4v4,vaxis=channel", "its groups of V lie along tokens"},
+      {"kvquant:int4", "its codes are places in a codebook"},
+  };
+  for (const auto& [scheme, why] : cases) {
+    CacheConfig config = test::config_of({scheme, 64});
+    config.arithmetic = Arithmetic::kFixed;
+    const Descriptor descriptor = Descriptor::parse(scheme);
+    test::expect_refused([&] { gpu::make_kernels(descriptor, config); },
+                         {descriptor.str() + " has no arithmetic fixed: " + why}, Exit::kUsage);
+  }
+  for (const char* scheme : {"int:k4v4", "int:k3v2,kaxis=channel,sym", "kivi:k2v2"}) {
+    CacheConfig config = test::config_of({scheme, 64});
+    config.arithmetic = Arithmetic::kFixed;
+    const Descriptor descriptor = Descriptor::parse(scheme);
+    EXPECT_NE(gpu::make_kernels(descriptor, config), nullptr) << scheme;
+    config.nonfinite = NonFinite::kPropagate;
+    test::expect_refused([&] { gpu::make_kernels(descriptor, config); },
+                         {"its numbers are finite, and others are to be let through"},
+                         Exit::kUsage);
   }
 }
 
