@@ -1,7 +1,7 @@
-// Fused attention of one layer, a query token a sequence: microseconds of a call and the share of
-// the device's read bandwidth at which codes, scales and zeros were read. Calls follow each other
-// in a CUDA graph over caches that together are far larger than L2. Usage: bench_gpu_fused [PART],
-// of a case's name.
+// Fused attention of one layer, a query token a sequence: microseconds of a call in every launch
+// form (the chosen one with a star) and the share of the device's read bandwidth at which codes,
+// scales and zeros were read. Calls follow each other in a CUDA graph over caches that together are
+// far larger than L2. Usage: bench_gpu_fused [PART], of a case's name.
 #include <cuda_runtime.h>
 
 #include <algorithm>
