@@ -1,7 +1,7 @@
-// Fused attention of one layer, a query token a sequence: microseconds of a call and the share of
-// the device's read bandwidth at which codes, scales and zeros were read. Calls follow each other
-// in a CUDA graph over caches that together are far larger than L2. Usage: bench_gpu_fused [PART],
-// of a case's name.
+// Fused attention of one layer, a query token a sequence: microseconds of a call in every launch
+// form (the chosen one with a star) and the share of the device's read bandwidth at which codes,
+// scales and zeros were read. Calls follow each other in a CUDA graph over caches that together are
+// far larger than L2. Usage: bench_gpu_fused [PART], of a case's name.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -89,9 +89,8 @@ Side make_side(const SideFormat& format, const CacheShape& shape, int64_t pages)
 }
 
 // Median microseconds of a call.
-double microseconds(const std::vector<AttendArgs>& calls) {
+double microseconds(fused::FusedForm form, const std::vector<AttendArgs>& calls) {
   const Stream stream;
-  const auto form = fused::fused_form(calls[0].pass, calls[0].view[0].shape, calls[0].q_heads);
   const int count = std::max<int>(20, static_cast<int>(calls.size()));
   cudaGraph_t graph;
   cudaGraphExec_t exec;
@@ -145,8 +144,7 @@ void measure(const Shape& s, const Format& f, double rate) {
   const int64_t width = int64_t{s.sequences} * s.q_heads * kDim;
   std::vector<float> q(static_cast<size_t>(width));
   std::mt19937 random(9);
-  std::normal_distribution<float> normal;
-  for (float& x : q) x = normal(random);
+  for (float& x : q) x = static_cast<float>(random()) * 0x1p-30f - 2.0f;
   DeviceArray<int32_t> device_pages(pages);
   DeviceArray<PassSpan> device_spans(s.sequences);
   DeviceArray<float> device_q(width), out(width);
@@ -160,9 +158,12 @@ void measure(const Shape& s, const Format& f, double rate) {
                .rows = s.sequences,
                .max_count = 1,
                .max_length = s.tokens};
-  const auto form = fused::fused_form(args.pass, shape, s.q_heads);
-  const DeviceArray<float> scratch(
-      std::max<int64_t>(1, fused::scratch_floats(form, args.pass, shape, s.q_heads, v)));
+  using fused::FusedForm;
+  constexpr FusedForm kForms[] = {FusedForm::kLong, FusedForm::kWhole, FusedForm::kShort};
+  int64_t floats = 1;
+  for (const FusedForm form : kForms)
+    floats = std::max(floats, fused::scratch_floats(form, args.pass, shape, s.q_heads, v));
+  const DeviceArray<float> scratch(floats);
   args.scratch = scratch.get();
   std::vector<Side> sides;
   std::vector<AttendArgs> calls;
@@ -178,10 +179,15 @@ void measure(const Shape& s, const Format& f, double rate) {
     }
     calls.push_back(args);
   }
-  const double us = microseconds(calls);
-  std::printf("%-16s %-20s form %d  %8.2f us  %6.2f us to read  %5.3f\n", s.name, f.name,
-              static_cast<int>(form), us, 1e6 * static_cast<double>(bytes) / rate,
-              1e6 * static_cast<double>(bytes) / rate / us);
+  const double floor = 1e6 * static_cast<double>(bytes) / rate;
+  std::printf("%-16s %-20s %7.2f us to read", s.name, f.name, floor);
+  constexpr const char* kNames[] = {"long", "whole", "short"};
+  for (int i = 0; i < 3; ++i) {
+    const double us = microseconds(kForms[i], calls);
+    const bool chosen = kForms[i] == fused::fused_form(args.pass, shape, s.q_heads);
+    std::printf(" | %s%s %8.2f us %5.3f", kNames[i], chosen ? "*" : "", us, floor / us);
+  }
+  std::printf("\n");
   std::fflush(stdout);
 }
 
