@@ -25,7 +25,7 @@ if(KVX_HAVE_CUDA)
   kvx_device_test(gpu_ieee_test DEPS kvx_gpu_ieee kvx_num SOURCES gpu/ieee_test.cc)
   kvx_device_test(gpu_elementwise_test DEPS kvx_gpu kvx_num kvx_gen SOURCES gpu/elementwise_test.cc)
   kvx_device_test(gpu_engine_test DEPS kvx_gpu kvx_model kvx_ref kvx_gen kvx_tiny_model
-    SOURCES gpu/engine_test.cc gpu/engine_refusals_test.cc)
+    SOURCES gpu/engine_test.cc gpu/engine_fixed_test.cc gpu/engine_refusals_test.cc)
   kvx_device_test(gpu_gradient_test DEPS kvx_gpu kvx_model kvx_ref kvx_gen kvx_tiny_model
     SOURCES gpu/gradient_ops_test.cc gpu/loss_gradient_test.cc)
   kvx_device_test(gpu_scheme_host_test DEPS kvx_gpu kvx_ref kvx_gen SOURCES gpu/scheme_host_test.cc)

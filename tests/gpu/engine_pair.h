@@ -85,7 +85,8 @@ class EnginePair {
   };
 
   EnginePair(const ModelPair& pair, const std::string& descriptor, model::CacheMode mode,
-             const gpu::EngineLimits& limits, NonFinite nonfinite = NonFinite::kRefuse)
+             const gpu::EngineLimits& limits, NonFinite nonfinite = NonFinite::kRefuse,
+             Arithmetic arithmetic = Arithmetic::kIeee)
       : name_(descriptor + ", " + model::cache_mode_name(mode)),
         cpu_(
             pair.cpu,
@@ -93,9 +94,13 @@ class EnginePair {
               config.artifacts = test_artifacts();
               return ref::make_cache(Descriptor::parse(descriptor), config);
             },
-            mode, 0, nonfinite),
+            mode, 0, nonfinite, arithmetic),
         device_(gpu::make_engine(pair.device, Descriptor::parse(descriptor),
-                                 {mode, nonfinite, test_artifacts(), limits})) {}
+                                 {.mode = mode,
+                                  .nonfinite = nonfinite,
+                                  .arithmetic = arithmetic,
+                                  .artifacts = test_artifacts(),
+                                  .limits = limits})) {}
 
   model::Transformer& cpu() { return cpu_; }
   model::Transformer& device() { return *device_; }
