@@ -158,7 +158,8 @@ __device__ inline void multiply_rows(const KeyWords<kBits, kDim>& above,
   join<kBits>(part[0], part[1], sum);
 }
 
-// Step 3a, without the clamp, of all rows of a tile to scores [query][kScorePitch].
+// Step 3a, without the clamp, of all rows of a tile to scores [query][kScorePitch]. Of one query
+// all lanes of a row have the same score, and store it.
 template <int kBits, int kDim, int kQueries>
 __device__ inline void score_along_tokens(const KeyTile& k, float* scores) {
   using Words = KeyWords<kBits, kDim>;
@@ -181,7 +182,7 @@ __device__ inline void score_along_tokens(const KeyTile& k, float* scores) {
                     Words(quarter + (row + 8) * kRowBytes, flip), digits, sum);
 #pragma unroll
       for (int r = 0; r < 2; ++r)
-        if (t < kQueries) to[row + 8 * r] = __fmaf_rn(__int2float_rn(sum[r]), f.unit, f.zero);
+        to[row + 8 * r] = __fmaf_rn(__int2float_rn(sum[r]), f.unit, f.zero);
     }
   }
 }
@@ -219,8 +220,7 @@ __device__ inline void score_along_channels(const KeyTile& k, float* scores) {
       }
     }
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (t < kQueries) to[block + 8 * i] = __fmul_rn(x[i / 2][i % 2], k.c);
+    for (int i = 0; i < 4; ++i) to[block + 8 * i] = __fmul_rn(x[i / 2][i % 2], k.c);
   }
 }
 
