@@ -28,9 +28,11 @@ kvx_test(eval_protocol_tokens LABEL slow DEPS kvx_eval SOURCES slow/eval_protoco
 kvx_test(eval_identity LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_identity_test.cc)
 kvx_test(eval_equality LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_equality_test.cc)
 kvx_test(eval_shadow LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/eval_shadow_test.cc)
+kvx_test(eval_shipped LABEL quick DEPS kvx_eval SOURCES unit/eval_shipped_test.cc)
+target_compile_definitions(eval_shipped PRIVATE KVX_SHIPPED="${PROJECT_SOURCE_DIR}/data")
 kvx_test(eval_report LABEL quick DEPS kvx_report SOURCES unit/eval_report_test.cc)
 kvx_test(eval_report_page LABEL quick DEPS kvx_report SOURCES unit/eval_report_page_test.cc)
-foreach(test eval_report eval_report_page)
+foreach(test eval_report eval_report_page eval_shipped)
   target_compile_definitions(${test} PRIVATE KVX_PUBLISHED="${PROJECT_SOURCE_DIR}/reports/published")
 endforeach()
 kvx_test(eval_reproduce LABEL quick DEPS kvx_eval kvx_tiny_model
@@ -42,7 +44,7 @@ kvx_test(eval_bench_cli LABEL quick DEPS kvx_eval SOURCES unit/bench_cli_test.cc
 kvx_test(eval_lost_power LABEL slow TIMEOUT 900 DEPS kvx_eval kvx_tiny_model
   SOURCES slow/eval_lost_power_test.cc slow/eval_killed_samples_test.cc slow/eval_sample_sweep_test.cc)
 foreach(test eval_bench_cli eval_calibrate eval_cli eval_equality eval_error eval_samples eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity
-    eval_report_page eval_lost_power eval_reproduce)
+    eval_report_page eval_lost_power eval_reproduce eval_shipped)
   target_compile_definitions(${test} PRIVATE KVX_PROGRAM="$<TARGET_FILE:kvx>")
   add_dependencies(${test} kvx)
 endforeach()
