@@ -187,7 +187,7 @@ TEST_F(ReportTest, ReadsEveryPublishedRun) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const std::string index = test::read_file(folder_ / "page/index.html");
   EXPECT_TRUE(well_formed(index));
-  EXPECT_EQ(count(index, "<h2>"), 3u);  // two models and the last section
+  EXPECT_EQ(count(index, "<h2>"), 4u);  // three models and the last section
   EXPECT_TRUE(fs::exists(folder_ / "page/scheme-m2-kivi-k2v2.html") ||
               fs::exists(folder_ / "page/scheme-kivi-k2v2.html"));
 }

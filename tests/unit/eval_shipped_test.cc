@@ -54,8 +54,9 @@ TEST(Shipped, FirstUnitsOfTheDemoHaveThePublishedBits) {
                                  "--out",
                                  dir / "run",
                                  "--quiet"};
+  const json run = read_json(kDemo / "run.json");
   int calibrated = 0;
-  for (const json& scheme : read_json(kDemo / "run.json").at("schemes")) {
+  for (const json& scheme : run.at("schemes")) {
     std::string name = scheme;
     if (const size_t at = name.find("@1"); at != std::string::npos) name.erase(at, 2);
     const bool artifact = name.find("cb=#") != std::string::npos;
