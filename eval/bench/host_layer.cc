@@ -55,19 +55,8 @@ class HostLayer final : public LayerBench {
     return (op == BenchOp::kSeal ? seal_.value_or(0) : append_) + shape_.queries;
   }
   int64_t bytes(BenchOp op) const override {
-    const int64_t held = used_[0].total() + used_[1].total();
-    switch (op) {
-      case BenchOp::kEncode:
-        return bytes_in(shape_.tokens) + filled_.total();
-      case BenchOp::kAppend:
-      case BenchOp::kSeal:
-        return bytes_in(shape_.queries);
-      case BenchOp::kAttend:
-        return held;
-      case BenchOp::kStep:
-        return bytes_in(shape_.queries) + held;
-    }
-    return 0;
+    return moved_bytes(op, bytes_in(shape_.tokens), bytes_in(shape_.queries), filled_.total(),
+                       used_[0].total() + used_[1].total());
   }
   ByteCount used(Side side) const override { return used_[static_cast<size_t>(side)]; }
 

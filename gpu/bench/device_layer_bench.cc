@@ -103,19 +103,8 @@ int64_t DeviceLayerBench::length(BenchOp op) const {
 }
 
 int64_t DeviceLayerBench::bytes(BenchOp op) const {
-  const int64_t held = used_[0].total() + used_[1].total();
-  switch (op) {
-    case BenchOp::kEncode:
-      return bytes_in(shape_.tokens) + filled_[0].total() + filled_[1].total();
-    case BenchOp::kAppend:
-    case BenchOp::kSeal:
-      return bytes_in(shape_.queries);
-    case BenchOp::kAttend:
-      return held;
-    case BenchOp::kStep:
-      return bytes_in(shape_.queries) + held;
-  }
-  return 0;
+  return moved_bytes(op, bytes_in(shape_.tokens), bytes_in(shape_.queries),
+                     filled_[0].total() + filled_[1].total(), used_[0].total() + used_[1].total());
 }
 
 // Passes.

@@ -43,6 +43,15 @@ struct BenchTimes {
   double clock_mhz = 0;         // of the processors behind the samples; 0: not known
 };
 
+// Bytes that a call must move, of what comes in and what the caches hold: kEncode: a context in,
+// `filled` held then; kAppend, kSeal: a step's rows in; kAttend: `held` read; kStep: both.
+inline int64_t moved_bytes(BenchOp op, int64_t context_in, int64_t step_in, int64_t filled,
+                           int64_t held) {
+  if (op == BenchOp::kEncode) return context_in + filled;
+  return (op == BenchOp::kAttend ? 0 : step_in) +
+         (op == BenchOp::kAttend || op == BenchOp::kStep ? held : 0);
+}
+
 // Cannot be copied or moved by its users; not for several threads.
 class LayerBench {
  public:
@@ -54,8 +63,7 @@ class LayerBench {
   // Tokens of a sequence at the end of `op`: tokens, or up to some more where the length decides
   // what is sealed.
   virtual int64_t length(BenchOp op) const = 0;
-  // Bytes that a call of `op` must move. kAttend: those that the caches hold, as counted; kEncode:
-  // rows in and what the caches hold then; kAppend, kSeal: rows in; kStep: kAppend and kAttend.
+  // moved_bytes of this layer, as counted.
   virtual int64_t bytes(BenchOp op) const = 0;
   // Counted bytes of all sequences after kAppend.
   virtual ByteCount used(Side side) const = 0;

@@ -10,6 +10,7 @@
 #include "sim/gen/random.h"
 #include "sim/num/attention.h"
 #include "sim/num/formats.h"
+#include "tests/gpu/case_args.h"
 
 namespace kvx::test {
 
@@ -269,34 +270,8 @@ AttendOnDevice AttendCase::upload(const gpu::AttendForm* form) const {
   int used = 0;
   const auto put = [&](const auto& data) { return test::upload(d.memory[used++], data); };
   gpu::AttendArgs& args = d.args;
-  args.q_heads = spec_.q_heads;
-  args.q = put(q_);
-  const int32_t* pages = put(pages_);
-  for (int side = 0; side < 2; ++side) {
-    const Host& h = side_[side];
-    gpu::SideView& view = args.view[side];
-    view = host_view(side);
-    view.codes = put(h.codes), view.scale = put(h.scale), view.zero = put(h.zero);
-    view.ring = put(h.ring);
-    view.pages = pages;
-    gpu::PassRows& rows = side == 0 ? args.k : args.v;
-    rows.type = spec_.type;
-    if (spec_.type == gpu::ScalarType::kF16) {
-      std::vector<uint16_t> halves(h.pass.size());
-      num::f16_encode(h.pass, halves);
-      rows.data = put(halves);
-    } else {
-      rows.data = put(h.pass);
-    }
-  }
-  args.pass.spans = put(spans_);
-  args.pass.span_count = static_cast<int32_t>(spans_.size());
-  args.pass.rows = rows_;
-  args.pass.reads = spec_.reads;
-  for (const gpu::PassSpan& s : spans_) {
-    args.pass.max_count = std::max(args.pass.max_count, s.count + spec_.count_slack);
-    args.pass.max_length = std::max(args.pass.max_length, s.first + s.count + spec_.length_slack);
-  }
+  args = case_args(
+      spec_, side_, {q_, pages_, spans_, rows_}, [this](int side) { return host_view(side); }, put);
   const gpu::CacheShape& shape = args.view[0].shape;
   const int64_t scratch_floats =
       form ? gpu::attend_scratch_floats(*form, args.pass, shape, spec_.q_heads)

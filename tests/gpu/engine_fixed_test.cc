@@ -16,15 +16,7 @@ class DeviceEngineFixed : public testing::TestWithParam<const char*> {
   }
 
   static const ModelPair& model() {
-    static const auto pair = [] {
-      TinyModelSpec spec = small_tiny_model();
-      spec.hidden = 64;
-      spec.heads = 4;
-      spec.head_dim = 64;
-      spec.ffn = 96;
-      spec.max_positions = 2048;
-      return ModelPair::tiny(spec);
-    }();
+    static const auto pair = ModelPair::tiny(scheme_model_spec(2048));
     return *pair;
   }
   static EnginePair engines(CacheMode mode) {

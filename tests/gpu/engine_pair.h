@@ -68,6 +68,17 @@ struct ModelPair {
   std::shared_ptr<const gpu::DeviceModel> device;
 };
 
+// Fits every scheme of the tests: 2 KV heads of 64.
+inline TinyModelSpec scheme_model_spec(int64_t max_positions) {
+  TinyModelSpec spec = small_tiny_model();
+  spec.hidden = 64;
+  spec.heads = 4;
+  spec.head_dim = 64;
+  spec.ffn = 96;
+  spec.max_positions = max_positions;
+  return spec;
+}
+
 // Logits and the rows behind them, of all rows that a sink was given.
 struct Outputs {
   std::vector<float> logits, hidden;

@@ -24,15 +24,9 @@ class DeviceEngine : public testing::Test {
   }
 };
 
-// Fits every case of the laws: 2 KV heads of 64.
 const ModelPair& scheme_model() {
   static const auto pair = [] {
-    TinyModelSpec spec = small_tiny_model();
-    spec.hidden = 64;
-    spec.heads = 4;
-    spec.head_dim = 64;
-    spec.ffn = 96;
-    spec.max_positions = 1024;
+    TinyModelSpec spec = scheme_model_spec(1024);
     spec.dtype = DType::kF16;
     return ModelPair::tiny(spec);
   }();
