@@ -76,8 +76,6 @@ class DeviceLayerCache final : public LayerCache {
   void settle(Run run) const;
   void check_finite(ConstRows k, ConstRows v, const AppendArgs& args, Run run) const;
   [[noreturn]] void refuse_scale(Run run) const;
-  // Throws an environment Error for a q that fixed.md does not take.
-  void check_queries(ConstRows q, std::span<const Span> spans) const;
   void attend(Run run, ConstRows q, std::span<const Span> spans, Rows out) const;
 
   // `unrounded`: of sealed rows what decoding gives before its last rounding.

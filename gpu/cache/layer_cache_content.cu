@@ -6,7 +6,7 @@
 #include <string>
 
 #include "gpu/cache/layer_cache.h"
-#include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace {
@@ -110,11 +110,8 @@ void DeviceLayerCache::refuse_scale(Run run) const {
           for (int group = 0; group < groups; ++group) {
             const auto at = static_cast<size_t>(token / block * groups + group);
             if ((heads[head].scale[at] & 0x7C00u) != 0x7C00u) continue;
-            throw environment_error(
-                "layer " + std::to_string(config().shape.layer) + ", " + side_name(side) +
-                ", head " + std::to_string(head) + ", token " + std::to_string(token) +
-                ", channel " + std::to_string(group * width) +
-                ": the scale of their group is not finite, and arithmetic fixed cannot read it");
+            throw infinite_scale(config().shape.layer, side, static_cast<int64_t>(head), token,
+                                 group * width);
           }
         }
       }

@@ -3,6 +3,7 @@
 
 #include "gpu/cache/layer_cache.h"
 #include "gpu/common/ieee.cuh"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace {
@@ -132,27 +133,9 @@ void DeviceLayerCache::attend(ConstRows q, std::span<const Span> spans, Rows out
   }
   require(out.tokens == q.tokens && out.heads == q.heads && out.dim == q.dim,
           "attend: out is not of the shape of q");
-  if (config().arithmetic == Arithmetic::kFixed) check_queries(q, spans);
+  if (config().arithmetic == Arithmetic::kFixed)
+    require_fixed_queries(config().shape.layer, q, spans);
   for (const Run run : runs()) attend(run, q, spans, out);
-}
-
-void DeviceLayerCache::check_queries(ConstRows q, std::span<const Span> spans) const {
-  int64_t at = 0;
-  for (const Span& span : spans) {
-    for (int64_t i = 0; i < span.count; ++i, ++at) {
-      for (int head = 0; head < q.heads; ++head) {
-        for (int channel = 0; channel < q.dim; ++channel) {
-          const float x = q.row(at, head)[channel];
-          if (std::fabs(x) <= 0x1p+64f) continue;
-          throw environment_error("layer " + std::to_string(config().shape.layer) + ", q, head " +
-                                  std::to_string(head) + ", token " +
-                                  std::to_string(span.first + i) + ", channel " +
-                                  std::to_string(channel) + ": " + std::to_string(x) +
-                                  " is out of the range of arithmetic fixed");
-        }
-      }
-    }
-  }
 }
 
 // Where the spans ask for some of the run's queries only, the others are zeros.

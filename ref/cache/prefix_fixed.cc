@@ -1,8 +1,6 @@
 // PrefixCache: what arithmetic `fixed` reads.
-#include <string>
-
 #include "ref/cache/prefix_cache.h"
-#include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::ref {
 
@@ -21,12 +19,8 @@ void PrefixCache::unpack(Side side, Store& store, int64_t block) const {
       if (!bad) continue;
       const size_t channel =
           *bad * static_cast<size_t>(s.affine->along_tokens ? 1 : s.affine->group);
-      throw environment_error("layer " + std::to_string(config_.shape.layer) + ", " +
-                              side_name(side) + ", head " + std::to_string(head) + ", token " +
-                              std::to_string(block * s.coder->tokens()) + ", channel " +
-                              std::to_string(channel) +
-                              ": the scale of their group is not finite, and arithmetic fixed "
-                              "cannot read it");
+      throw infinite_scale(config_.shape.layer, side, head, block * s.coder->tokens(),
+                           static_cast<int64_t>(channel));
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "sim/api/fixed_refusals.h"
 #include "sim/model/parallel.h"
 #include "sim/num/fixed_cache.h"
 
@@ -20,7 +21,7 @@ void attend_fixed(const LayerCache& cache, std::span<const PassChunk> chunks, Ca
   std::vector<Work> work;
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Span& span = chunks[i].span;
-    num::fixed::require_queries(shape, q.slice(chunks[i].row, span.count), {&span, 1});
+    require_fixed_queries(shape.layer, q.slice(chunks[i].row, span.count), {&span, 1});
     for (int64_t first = 0; first < span.count; first += step)
       work.push_back({i, first, std::min(step, span.count - first)});
   }

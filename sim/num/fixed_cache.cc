@@ -1,10 +1,8 @@
 #include "sim/num/fixed_cache.h"
 
 #include <algorithm>
-#include <cmath>
-#include <string>
 
-#include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::num::fixed {
 namespace {
@@ -114,28 +112,10 @@ int64_t tokens_at_once(int query_heads, int kv_heads) {
   return std::max(1, kQueries * kv_heads / query_heads);
 }
 
-void require_queries(const LayerShape& shape, ConstRows q, std::span<const Span> spans) {
-  int64_t at = 0;
-  for (const Span& span : spans) {
-    for (int64_t t = 0; t < span.count; ++t, ++at) {
-      for (int h = 0; h < q.heads; ++h) {
-        const float* row = q.row(at, h);
-        const float* bad =
-            std::find_if(row, row + q.dim, [](float x) { return !(std::fabs(x) <= 0x1p+64f); });
-        if (bad == row + q.dim) continue;
-        throw environment_error("layer " + std::to_string(shape.layer) + ", q, head " +
-                                std::to_string(h) + ", token " + std::to_string(span.first + t) +
-                                ", channel " + std::to_string(bad - row) + ": " +
-                                std::to_string(*bad) + " is out of the range of arithmetic fixed");
-      }
-    }
-  }
-}
-
 void attend(const LayerCache& cache, ConstRows q, std::span<const Span> spans, Rows out,
             Attend with) {
   const LayerShape& shape = cache.config().shape;
-  require_queries(shape, q, spans);
+  require_fixed_queries(shape.layer, q, spans);
   const int64_t step = tokens_at_once(q.heads, shape.kv_heads);
   int64_t at = 0;
   for (const Span& span : spans) {

@@ -45,9 +45,6 @@ class SpanReads {
 // and their state stays small.
 int64_t tokens_at_once(int query_heads, int kv_heads);
 
-// A q that is not finite or beyond 2^64 throws an environment Error: layer, head, token, channel.
-void require_queries(const LayerShape& shape, ConstRows q, std::span<const Span> spans);
-
 // LayerCache::attend, on one thread.
 void attend(const LayerCache& cache, ConstRows q, std::span<const Span> spans, Rows out,
             Attend with);
