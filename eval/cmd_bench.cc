@@ -123,8 +123,8 @@ class Run {
 
   int run() {
     watch_interrupts();
-    const auto measurements = std::ssize(plan_.schemes) * std::ssize(plan_.shapes) *
-                              std::ssize(plan_.arithmetics) * std::ssize(plan_.ops);
+    const auto measurements =
+        std::ssize(plan_.subjects) * std::ssize(plan_.shapes) * std::ssize(plan_.ops);
     {
       Progress progress(measurements, options_.flag("quiet"));
       progress.start("memory bandwidth");

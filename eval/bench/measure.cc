@@ -93,32 +93,31 @@ void measure(const Plan& plan, const Machine& machine, Document& document, const
   bool measured = false;
   for (const BenchShape& shape : plan.shapes) {
     const BenchInputs inputs = bench_inputs(shape);
-    for (const Descriptor& scheme : plan.schemes)
-      for (const Arithmetic arithmetic : plan.arithmetics) {
-        if (watch.stop()) return;
-        const std::string subject = fmt::format("{}, {}", scheme.str(), shape_text(shape));
-        watch.start(subject);
-        std::unique_ptr<LayerBench> layer;
-        try {
-          layer = machine.make(scheme, config_of(plan, shape, arithmetic), shape, inputs);
-        } catch (const Error& error) {
-          if (error.exit() != Exit::kEnvironment) throw;
-          refused = std::current_exception();
-          session.absent.push_back({subject, error.what()});
-          for (size_t i = 0; i < plan.ops.size(); ++i) watch.done();
-          continue;
-        }
-        for (const BenchOp op : plan.ops) {
-          if (watch.stop()) return;
-          if (layer->has(op)) {
-            Record record = measure_one(plan, *layer, scheme, shape, arithmetic, op);
-            record.session = document.sessions.size() - 1;
-            add_record(document, std::move(record));
-            measured = true;
-          }
-          watch.done();
-        }
+    for (const auto& [scheme, arithmetic] : plan.subjects) {
+      if (watch.stop()) return;
+      const std::string subject = fmt::format("{}, {}", scheme.str(), shape_text(shape));
+      watch.start(subject);
+      std::unique_ptr<LayerBench> layer;
+      try {
+        layer = machine.make(scheme, config_of(plan, shape, arithmetic), shape, inputs);
+      } catch (const Error& error) {
+        if (error.exit() != Exit::kEnvironment) throw;
+        refused = std::current_exception();
+        session.absent.push_back({subject, error.what()});
+        for (size_t i = 0; i < plan.ops.size(); ++i) watch.done();
+        continue;
       }
+      for (const BenchOp op : plan.ops) {
+        if (watch.stop()) return;
+        if (layer->has(op)) {
+          Record record = measure_one(plan, *layer, scheme, shape, arithmetic, op);
+          record.session = document.sessions.size() - 1;
+          add_record(document, std::move(record));
+          measured = true;
+        }
+        watch.done();
+      }
+    }
   }
   if (!measured && refused) std::rethrow_exception(refused);
 }

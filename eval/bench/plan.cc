@@ -111,10 +111,33 @@ void check_backend(const Plan& plan) {
   if (const std::string reason = eval::backend_unavailable(plan.backend); !reason.empty())
     throw environment_error(fmt::format("--backend {}: {}", plan.backend, reason));
   if (plan.backend == eval::kCpu) return;
-  for (const Descriptor& scheme : plan.schemes)
-    if (!gpu::has_kernel(scheme.name()))
+  for (const Subject& subject : plan.subjects)
+    if (const std::string_view name = subject.scheme.name(); !gpu::has_kernel(name))
       throw environment_error(
-          fmt::format("--backend {}: no CUDA kernels for scheme {}", plan.backend, scheme.name()));
+          fmt::format("--backend {}: no CUDA kernels for scheme {}", plan.backend, name));
+}
+
+std::vector<Subject> subjects_of(const Plan& plan, const std::vector<Descriptor>& schemes,
+                                 const std::vector<Arithmetic>& arithmetics,
+                                 const eval::Note& note) {
+  std::vector<Subject> subjects;
+  for (const Descriptor& scheme : schemes) {
+    const size_t before = subjects.size();
+    std::vector<Error> refused;
+    for (const Arithmetic arithmetic : arithmetics) {
+      try {
+        for (const BenchShape& shape : plan.shapes)
+          plan.artifacts.factory(scheme)(config_of(plan, shape, arithmetic));
+        subjects.push_back({scheme, arithmetic});
+      } catch (const Error& error) {
+        if (error.exit() != Exit::kUsage) throw;
+        refused.push_back(error);
+      }
+    }
+    if (subjects.size() == before) throw refused.front();
+    for (const Error& error : refused) note(fmt::format("left out: {}", error.what()));
+  }
+  return subjects;
 }
 
 }  // namespace
@@ -155,15 +178,11 @@ Plan read_plan(const Options& options, const eval::Note& note) {
   plan.backend = options.choice("backend", kBackends);
   plan.samples = static_cast<int>(options.integer("samples", kLeastSamples, 100000));
   plan.ops = parse_ops(options);
-  plan.arithmetics = parse_arithmetics(options);
   plan.shapes = parse_shapes(options);
   plan.artifacts = eval::artifact_store(options);
-  plan.schemes = eval::parse_schemes(options.list("scheme"), plan.artifacts, note);
-  if (plan.schemes.empty()) throw usage_error("--scheme is required");
-  for (const Descriptor& scheme : plan.schemes)
-    for (const BenchShape& shape : plan.shapes)
-      for (const Arithmetic arithmetic : plan.arithmetics)
-        plan.artifacts.factory(scheme)(config_of(plan, shape, arithmetic));
+  const auto schemes = eval::parse_schemes(options.list("scheme"), plan.artifacts, note);
+  if (schemes.empty()) throw usage_error("--scheme is required");
+  plan.subjects = subjects_of(plan, schemes, parse_arithmetics(options), note);
   check_backend(plan);
   return plan;
 }

@@ -14,10 +14,15 @@ namespace kvx::bench {
 
 inline constexpr int kLeastSamples = 30;
 
+// A scheme whose caches attend in an arithmetic.
+struct Subject {
+  Descriptor scheme;
+  Arithmetic arithmetic = Arithmetic::kIeee;
+};
+
 struct Plan {
-  std::vector<Descriptor> schemes;
+  std::vector<Subject> subjects;
   eval::ArtifactStore artifacts;
-  std::vector<Arithmetic> arithmetics;
   std::string backend;
   std::vector<BenchOp> ops;  // in the order of BenchOp; kSeal goes with kAppend
   std::vector<BenchShape> shapes;
@@ -26,7 +31,8 @@ struct Plan {
 
 void add_plan_options(boost::program_options::options_description& options);
 
-// Throws usage and environment Errors; schemes that do not fit a shape are refused.
+// Throws usage and environment Errors; schemes that do not fit a shape are refused. Of several
+// arithmetics a scheme takes those that it has, and `note` hears of the others.
 Plan read_plan(const eval::Options& options, const eval::Note& note);
 
 // The config of a scheme's caches on a shape.

@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <map>
+#include <mutex>
+#include <tuple>
 
 #include "gpu/cache/attend.h"
 #include "gpu/common/check.h"
@@ -12,7 +15,7 @@ namespace {
 constexpr int kFoldThreads = 128;
 // Up to so many blocks of a span each most processors would be idle; from so many on, of all rows
 // of their queries each, none is.
-constexpr int64_t kFewBlocks = 66, kManyBlocks = 512;
+constexpr int64_t kFewBlocks = 66, kManyBlocks = 256;
 
 // Step 11 over the parts in scratch, and 12; a block has one query.
 __global__ void __launch_bounds__(kFoldThreads)
@@ -80,6 +83,37 @@ KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideForma
 
 }  // namespace
 
+int processors() {
+  static const int count = [] {
+    int device = 0, n = 0;
+    check(cudaGetDevice(&device), "device");
+    check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
+    return n;
+  }();
+  return count;
+}
+
+int64_t most_clusters(const void* kernel, const SuccessorLaunch& launch) {
+  static std::mutex mutex;
+  static std::map<std::tuple<const void*, unsigned, unsigned, size_t>, int> known;
+  const std::lock_guard lock(mutex);
+  const auto [at, is_new] =
+      known.try_emplace({kernel, launch.cluster, launch.block.x, launch.shared_bytes}, 0);
+  if (is_new) {
+    cudaLaunchAttribute cluster = {};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {launch.cluster, 1, 1};
+    cudaLaunchConfig_t config = {};
+    config.gridDim = launch.grid;
+    config.blockDim = launch.block;
+    config.dynamicSmemBytes = launch.shared_bytes;
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+    check(cudaOccupancyMaxActiveClusters(&at->second, kernel, &config), "clusters");
+  }
+  return at->second;
+}
+
 FusedForm fused_form(const Pass& bounds, const CacheShape& shape, int q_heads) {
   const int64_t tiles =
       (int64_t{bounds.max_count} * (q_heads / shape.kv_heads) + kBlockQueries - 1) / kBlockQueries;
@@ -109,18 +143,19 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
   args.scheme = scheme;
   const bool fast =
       (dim == 64 || dim == 128) && fast_side(k, dim, true) && fast_side(v, dim, false);
+  bool folded = false;
   if (!fast) {
-    launch_any(args, stream);
+    folded = !launch_any(args, stream);
   } else {
     for (int side = 0; side < 2; ++side)
-      args.side[side] = SideGeometry(attend.view[side].format, attend.view[side].shape);
-    if (dim == 64) {
-      launch_64(args, stream);
-    } else {
-      launch_128(args, stream);
-    }
+      args.side[side] = SideGeometry(attend.view[side].format, attend.view[side].shape, side == 0);
+    folded = !(dim == 64 ? launch_64(args, stream) : launch_128(args, stream));
   }
-  if (args.parts == 0) return;
+  if (folded) return;
+  // The processors keep the shares of shared memory that the other kernel asks for.
+  check(cudaFuncSetAttribute(fold_parts, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),
+        "shared memory of fold_parts");
   launch_successor("fold_parts", fold_parts,
                    {.grid = dim3(static_cast<unsigned>(args.queries * args.tiles),
                                  static_cast<unsigned>(attend.view[0].shape.kv_heads),

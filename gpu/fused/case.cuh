@@ -9,18 +9,31 @@ namespace kvx::gpu::fused {
 
 inline constexpr int kThreads = 256;
 
+// Rows of a tile that are fetched at once: of codes 4096 bytes at most.
+KVX_HD constexpr int stage_rows(int bits, int dim) {
+  int rows = kTileRows;
+  while (rows * dim * bits > 8 * 4096) rows /= 2;
+  return rows;
+}
+
 // Where the tiles of one side lie: bytes of codes and of scales (zeros alike) from page to page, KV
-// head to KV head and tile to tile.
+// head to KV head and tile to tile. A tile is fetched in stages; a stage in shared memory is codes,
+// then scales, then zeros.
 struct SideGeometry {
   int64_t code_page = 0, meta_page = 0;
   int32_t code_head = 0, meta_head = 0;
-  int32_t code_tile = 0, meta_tile = 0, zero_tile = 0;  // also of a stage; zero_tile 0: no zeros
-  int32_t meta_tiles = 1;                               // tiles that share scales
-  int32_t sets = 1;                                     // of digits: K groups of a tile or a row
-  int32_t stage = 0;                                    // bytes of a tile
+  int32_t code_tile = 0, meta_tile = 0;
+  int32_t meta_tiles = 1;  // tiles that share scales
+  int32_t sets = 1;        // of digits: K groups of a tile or a row
+  int32_t stages = 1;      // of a tile, of `rows` rows
+  int32_t rows = kTileRows;
+  int32_t code_stage = 0;
+  // With the first stage, or with every one; zero_stage 0: no zeros.
+  int32_t meta_stage = 0, zero_stage = 0;
+  bool meta_each = false;
 
   SideGeometry() = default;
-  SideGeometry(const SideFormat& f, const CacheShape& s)
+  SideGeometry(const SideFormat& f, const CacheShape& s, bool is_k)
       : code_head(static_cast<int32_t>(s.page_tokens * f.row_bytes(s.head_dim))),
         meta_head(static_cast<int32_t>(page_groups(f, s) * 2)),
         code_tile(static_cast<int32_t>(kTileRows * f.row_bytes(s.head_dim))),
@@ -30,9 +43,14 @@ struct SideGeometry {
     code_page = int64_t{s.kv_heads} * code_head;
     meta_page = int64_t{s.kv_heads} * meta_head;
     meta_tile = 2 * sets * (f.along_tokens ? s.head_dim : kTileRows);
-    zero_tile = f.zero_bytes == 0 ? 0 : meta_tile;
-    stage = code_tile + meta_tile + zero_tile;
+    rows = stage_rows(f.bits, s.head_dim);
+    stages = kTileRows / rows;
+    code_stage = code_tile / stages;
+    meta_each = is_k && !f.along_tokens;
+    meta_stage = meta_each ? meta_tile / stages : meta_tile;
+    zero_stage = f.zero_bytes == 0 ? 0 : meta_stage;
   }
+  int32_t stage_bytes() const { return code_stage + meta_stage + zero_stage; }
 };
 
 struct KernelArgs {
@@ -41,7 +59,8 @@ struct KernelArgs {
   float scale = 0.0f;     // c
   int32_t queries = 1;    // of a block: kBlockQueries, or 1
   int32_t tiles = 1;      // of so many queries in a span of the pass
-  int32_t parts = 1;      // of a query in scratch; 0: the block takes all rows
+  int32_t parts = 1;      // of a query; 0: the block takes all rows
+  bool cluster = false;   // the blocks that share a query's rows fold its parts themselves
   int32_t part_rows = 0;  // kSegmentRows or kSpanRows
   PartShape part;
   SideGeometry side[2];  // by Side; of kernels with a fast path
@@ -76,6 +95,12 @@ __device__ inline int uniform_tiles(const Limits& limits, int queries) {
   }
   return least == most && sealed == least ? (least + kTileRows - 1) / kTileRows
                                           : sealed / kTileRows;
+}
+
+// Rows of a span that were sealed on both sides before the pass.
+__device__ inline int32_t sealed_before(const AttendArgs& args, const PassSpan& span) {
+  return min(args.view[0].format.rule.sealed(span.first),
+             args.view[1].format.rule.sealed(span.first));
 }
 
 // Floats of a part of a query in scratch: [span][query tile][KV head][query of tile][part].

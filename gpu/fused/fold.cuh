@@ -21,47 +21,40 @@ struct Parts {
   __device__ float* of(int i) const { return reinterpret_cast<float*>(first + i * stride); }
 };
 
-// Folds kCount parts into the first one's place. fold(part, query, i, m, x, sum): sum i of a query
-// of a part, of maximum m, behind `sum`.
+// Folds kCount parts into `to`, [query][PartShape]. fold(part, query, i, m, x, sum): sum i of a
+// query of a part, of maximum m, behind `sum`.
 template <int kQueries, int kCount, class Fold>
-__device__ inline void fold_into_first(const Parts& parts, const PartShape& shape, Fold fold) {
-  for (int query = 0; query < kQueries; ++query) {
-    const int at = query * shape.floats();
-    for (int i = static_cast<int>(threadIdx.x); i < shape.sums();
-         i += static_cast<int>(blockDim.x)) {
-      Sum sum;
+__device__ inline void fold_parts_to(float* to, const Parts& parts, const PartShape& shape,
+                                     Fold fold) {
+  for (int at = static_cast<int>(threadIdx.x); at < kQueries * shape.sums();
+       at += static_cast<int>(blockDim.x)) {
+    const int query = at / shape.sums(), i = at - query * shape.sums();
+    const int first = query * shape.floats();
+    Sum sum;
 #pragma unroll
-      for (int part = 0; part < kCount; ++part) {
-        const float* from = parts.of(part) + at;
-        fold(part, query, i, __float_as_int(from[shape.maximum()]), from[i], sum);
-      }
-      parts.of(0)[at + i] = sum.x;
+    for (int part = 0; part < kCount; ++part) {
+      const float* from = parts.of(part) + first;
+      fold(part, query, i, __float_as_int(from[shape.maximum()]), from[i], sum);
     }
-  }
-  __syncthreads();
-  if (threadIdx.x < kQueries) {
-    const int at = static_cast<int>(threadIdx.x) * shape.floats() + shape.maximum();
-    int m = kNoMaximum;
-#pragma unroll
-    for (int part = 0; part < kCount; ++part) m = max(m, __float_as_int(parts.of(part)[at]));
-    parts.of(0)[at] = __int_as_float(m);
+    to[first + i] = sum.x;
+    if (i == shape.mass()) to[first + shape.maximum()] = __int_as_float(sum.m);
   }
   __syncthreads();
 }
 
 template <int kQueries>
-__device__ inline void fold_segments(const Parts& parts, const PartShape& shape) {
-  fold_into_first<kQueries, kSpanSegments>(
-      parts, shape, [](int, int, int, int m, float x, Sum& sum) { sum.fold(m, x); });
+__device__ inline void fold_segments(float* to, const Parts& parts, const PartShape& shape) {
+  fold_parts_to<kQueries, kSpanSegments>(
+      to, parts, shape, [](int, int, int, int m, float x, Sum& sum) { sum.fold(m, x); });
 }
 
 // Parts of one tile each; units [part][query].
 template <int kQueries>
-__device__ inline void fold_tiles(const Parts& parts, const PartShape& shape,
+__device__ inline void fold_tiles(float* to, const Parts& parts, const PartShape& shape,
                                   const TileUnits* units) {
   const int channels = shape.dim / shape.groups;
-  fold_into_first<kQueries, kSegmentTiles>(
-      parts, shape, [&](int part, int query, int i, int m, float x, Sum& sum) {
+  fold_parts_to<kQueries, kSegmentTiles>(
+      to, parts, shape, [&](int part, int query, int i, int m, float x, Sum& sum) {
         if (m == kNoMaximum) return;
         const TileUnits& u = units[part * kQueries + query];
         const int unit = i < shape.dim      ? u.values[i / channels]

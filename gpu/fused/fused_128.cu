@@ -2,7 +2,7 @@
 
 namespace kvx::gpu::fused {
 
-void launch_128(const KernelArgs& args, cudaStream_t stream) {
+bool launch_128(const KernelArgs& args, cudaStream_t stream) {
   return args.queries == 1 ? launch<128, 1>(args, stream)
                            : launch<128, kBlockQueries>(args, stream);
 }

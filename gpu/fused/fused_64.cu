@@ -2,7 +2,7 @@
 
 namespace kvx::gpu::fused {
 
-void launch_64(const KernelArgs& args, cudaStream_t stream) {
+bool launch_64(const KernelArgs& args, cudaStream_t stream) {
   return args.queries == 1 ? launch<64, 1>(args, stream) : launch<64, kBlockQueries>(args, stream);
 }
 

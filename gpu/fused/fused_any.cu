@@ -2,7 +2,7 @@
 
 namespace kvx::gpu::fused {
 
-void launch_any(const KernelArgs& args, cudaStream_t stream) {
+bool launch_any(const KernelArgs& args, cudaStream_t stream) {
   return args.queries == 1 ? launch<0, 1, 1>(args, stream)
                            : launch<0, kBlockQueries, 1>(args, stream);
 }

@@ -109,10 +109,11 @@ __device__ inline void join(const int (&low)[4], const int (&high)[4], int (&sum
   }
 }
 
-// How keys of a tile lie and are scaled.
-struct KeyTile {
+// How keys of a stage lie and are scaled.
+struct KeyStage {
   const std::byte* codes;
-  const std::byte *scale, *zero;  // along channels [row][sets]
+  const std::byte *scale, *zero;  // along channels [row of the stage][sets]
+  int first_row;                  // of the stage, in the tile
   const std::byte* digits;        // along tokens [set][digit_bytes], along channels one
   const KeyFactor* factors;       // [set][kQueries]
   int sets;
@@ -158,21 +159,21 @@ __device__ inline void multiply_rows(const KeyWords<kBits, kDim>& above,
   join<kBits>(part[0], part[1], sum);
 }
 
-// Step 3a, without the clamp, of all rows of a tile to scores [query][kScorePitch]. Of one query
+// Step 3a, without the clamp, of the rows of a stage to scores [query][kScorePitch]. Of one query
 // all lanes of a row have the same score, and store it.
 template <int kBits, int kDim, int kQueries>
-__device__ inline void score_along_tokens(const KeyTile& k, float* scores) {
+__device__ inline void score_along_tokens(const KeyStage& k, float* scores) {
   using Words = KeyWords<kBits, kDim>;
   constexpr int kRowBytes = kDim / 8 * kBits;
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
   const uint32_t flip = Words::flip(k.flip);
   const std::byte* quarter = k.codes + g * kRowBytes + t * Words::kBytes;
   const std::byte* column = k.digits + g % (2 * kQueries) * kDigitPitch + t * 32;
-  float* to = scores + t % kQueries * kScorePitch + g;
+  float* to = scores + t % kQueries * kScorePitch + g + k.first_row;
   const int set_shift = k.sets == 4 ? 0 : k.sets == 2 ? 1 : 2;
 #pragma unroll
-  for (int block = 0; block < kTileRows / 32; ++block) {
-    const int set = block >> set_shift;
+  for (int block = 0; block < stage_rows(kBits, kDim) / 32; ++block) {
+    const int set = (k.first_row / 32 + block) >> set_shift;
     const ColumnDigits<kDim> digits(column + set * digit_bytes(kQueries));
     const KeyFactor f = k.factors[set * kQueries + t % kQueries];
 #pragma unroll
@@ -189,16 +190,16 @@ __device__ inline void score_along_tokens(const KeyTile& k, float* scores) {
 
 // Step 3b, the same. A quarter of a row belongs to one group: to others its digits count as zeros.
 template <int kBits, int kDim, int kQueries>
-__device__ inline void score_along_channels(const KeyTile& k, float* scores) {
+__device__ inline void score_along_channels(const KeyStage& k, float* scores) {
   using Words = KeyWords<kBits, kDim>;
   constexpr int kRowBytes = kDim / 8 * kBits;
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
   const uint32_t flip = Words::flip(k.flip);
   const std::byte* quarter = k.codes + g * kRowBytes + t * Words::kBytes;
   const ColumnDigits<kDim> digits(k.digits + g % (2 * kQueries) * kDigitPitch + t * 32);
-  float* to = scores + t % kQueries * kScorePitch + g;
+  float* to = scores + t % kQueries * kScorePitch + g + k.first_row;
 #pragma unroll 1
-  for (int block = 0; block < kTileRows; block += 32) {
+  for (int block = 0; block < stage_rows(kBits, kDim); block += 32) {
     float x[2][2] = {};
     for (int set = 0; set < k.sets; ++set) {
       const ColumnDigits<kDim> mine = digits.of_group(t * k.sets / 4 == set || k.sets == 1);

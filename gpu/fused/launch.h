@@ -1,12 +1,19 @@
 // The kernels of fused attention by shape, each family in a file of its own.
 #pragma once
 
+#include "gpu/common/successor.cuh"
 #include "gpu/fused/plan.h"
 
 namespace kvx::gpu::fused {
 
-void launch_64(const KernelArgs& args, cudaStream_t stream);
-void launch_128(const KernelArgs& args, cudaStream_t stream);
-void launch_any(const KernelArgs& args, cudaStream_t stream);
+// Each returns whether parts lie in scratch, for another kernel to fold.
+bool launch_64(const KernelArgs& args, cudaStream_t stream);
+bool launch_128(const KernelArgs& args, cudaStream_t stream);
+bool launch_any(const KernelArgs& args, cudaStream_t stream);
+
+// Of the current device.
+int processors();
+// Clusters of a launch that can be under way at once.
+int64_t most_clusters(const void* kernel, const SuccessorLaunch& launch);
 
 }  // namespace kvx::gpu::fused

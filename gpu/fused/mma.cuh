@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "gpu/fused/bulk.cuh"
+#include "gpu/fused/async_copy.cuh"
 
 namespace kvx::gpu::fused {
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "gpu/fused/async_copy.cuh"
 #include "gpu/fused/plain_tile.cuh"
 #include "gpu/fused/plan.h"
 #include "gpu/fused/segment_warp.cuh"
@@ -7,9 +8,8 @@
 namespace kvx::gpu::fused {
 namespace {
 
-constexpr int kSharedBytes = 227 << 10;  // of a block, at most
-constexpr int kHalfBytes = 113 << 10;    // of each of two blocks on a processor
-constexpr int kMostDepth = 4;
+constexpr int kSharedBytes = 226 << 10;  // of a block, at most
+constexpr int kHalfBytes = 111 << 10;    // of each of two blocks on a processor
 
 class Layout {
  public:
@@ -31,7 +31,8 @@ SharedPlan plan(const KernelArgs& args, int queries, int warps, int room) {
   Layout block, warp;
   plan.warp_count = warps;
   const int part_bytes = 4 * queries * args.part.floats();
-  plan.total = block.put(part_bytes);
+  plan.total = block.put(args.parts == 0 ? part_bytes : 0);
+  plan.result = block.put(part_bytes);
   plan.units = block.put(int64_t{kSpanSegments} * queries * sizeof(TileUnits));
   plan.queries = block.put(int64_t{8} * queries * dim);
   plan.digits = block.put(along_tokens ? 0 : digit_bytes(queries));
@@ -43,7 +44,6 @@ SharedPlan plan(const KernelArgs& args, int queries, int warps, int room) {
       warp.put(int64_t{digit_bytes(queries)} * std::max(along_tokens ? sets : 0, groups));
   plan.warp_factors = warp.put(along_tokens ? int64_t{sets} * queries * sizeof(KeyFactor) : 0);
   plan.spread = warp.put(args.attend.view[1].format.bits == 3 ? 32 * (dim / 2 + 16) : 0);
-  plan.barriers = warp.put(2 * kMostDepth * sizeof(CopyBarrier));
   plan.warp_bytes = warp.size();
   plan.warps = block.put(int64_t{warps} * plan.warp_bytes);
   // A warp with one part leaves it where its scores were.
@@ -54,17 +54,20 @@ SharedPlan plan(const KernelArgs& args, int queries, int warps, int room) {
     plan.parts = block.put(int64_t{kSpanSegments} * plan.part_stride);
   }
   plan.ring = block.size();
-  plan.slot_bytes = args.side[0].stage + args.side[1].stage;
-  plan.depth = std::min(kMostDepth, (room - plan.ring) / (warps * plan.slot_bytes));
+  plan.slot_bytes =
+      (std::max(args.side[0].stage_bytes(), args.side[1].stage_bytes()) + 127) / 128 * 128;
+  plan.depth = std::min(kMostPending + 1, (room - plan.ring) / (warps * plan.slot_bytes));
   plan.bytes = plan.ring + std::max<int>(plan.depth * warps * plan.slot_bytes, sizeof(PlainMemory));
   return plan;
 }
 
 }  // namespace
 
-SharedPlan plan_fast(const KernelArgs& args, int queries) {
-  const SharedPlan half = plan(args, queries, kThreads / 32, kHalfBytes);
-  if (args.part.groups == 1 && half.depth > 0 && half.bytes <= kHalfBytes) return half;
+SharedPlan plan_fast(const KernelArgs& args, int queries, bool alone) {
+  if (args.part.groups == 1 && !alone) {
+    const SharedPlan half = plan(args, queries, kThreads / 32, kHalfBytes);
+    if (half.depth > 0 && half.bytes <= kHalfBytes) return half;
+  }
   const SharedPlan whole = plan(args, queries, kThreads / 32, kSharedBytes);
   return whole.depth > 0 ? whole : plan(args, queries, kThreads / 64, kSharedBytes);
 }
@@ -75,6 +78,7 @@ SharedPlan plan_plain(const KernelArgs& args) {
   plan.warp_count = kThreads / 32;
   plan.part_stride = 4 * kBlockQueries * args.part.floats();
   plan.total = block.put(plan.part_stride);
+  plan.result = block.put(plan.part_stride);
   plan.units = block.put(int64_t{kSpanSegments} * kBlockQueries * sizeof(TileUnits));
   plan.queries = block.put(0);
   plan.parts = block.put(int64_t{kSpanSegments} * plan.part_stride);

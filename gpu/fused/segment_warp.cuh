@@ -3,7 +3,6 @@
 
 #include "gpu/fused/fold.cuh"
 #include "gpu/fused/plan.h"
-#include "gpu/fused/ring.cuh"
 #include "gpu/fused/values.cuh"
 
 namespace kvx::gpu::fused {
@@ -12,40 +11,28 @@ namespace kvx::gpu::fused {
 template <int kDim, int kQueries, int kGroups>
 class SegmentWarp {
  public:
-  __device__ SegmentWarp(const KernelArgs& args, const SharedPlan& plan,
-                         const attention::QueryTile& tile, std::byte* shared)
+  __device__ SegmentWarp(const KernelArgs& args, const SharedPlan& plan, int slot, int head,
+                         std::byte* shared)
       : args_(args),
-        tile_(tile),
-        queries_(*reinterpret_cast<const QueryMemory<kDim, kQueries>*>(shared + plan.queries)),
+        plan_(plan),
+        slot_(slot),
+        shared_(shared),
         memory_(shared + plan.warps + number() * plan.warp_bytes),
-        scores_(reinterpret_cast<float*>(memory_ + plan.scores)),
-        digits_(memory_ + plan.warp_digits),
-        factors_(reinterpret_cast<KeyFactor*>(memory_ + plan.warp_factors)),
-        spread_(memory_ + plan.spread),
-        ring_(args, tile.head, shared + plan.ring + number() * plan.depth * plan.slot_bytes,
-              reinterpret_cast<CopyBarrier*>(memory_ + plan.barriers), plan.depth) {
-    const bool along_tokens = args.attend.view[0].format.along_tokens;
-    keys_.sets = args.side[0].sets;
-    keys_.flip = args.scheme.side[0].flip;
-    keys_.zero_factor = args.scheme.side[0].zero_factor;
-    keys_.c = args.scale;
-    keys_.digits = along_tokens ? digits_ : shared + plan.digits;
-    keys_.factors =
-        along_tokens ? factors_ : reinterpret_cast<const KeyFactor*>(shared + plan.factors);
-  }
+        ring_(args, head, shared + plan.ring + number() * plan.depth * plan.slot_bytes,
+              plan.slot_bytes, plan.depth) {}
 
   // Of the warp, in a way that tells the compiler that it is the same in all lanes.
   __device__ static int number() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0); }
 
   // Asks for tiles [first, first + count) of the sequence; those before were all run.
-  __device__ void prepare(int first, int count) { ring_.begin(tile_.span.slot, first, count); }
-  // What prepare() asked for; of its rows `rows` are visible.
-  __device__ void run(int rows, SegmentSums<kDim>& sums) {
-    for (bool more = true; more; rows -= kTileRows) {
-      score(ring_.take(0));
-      ring_.release(0);
-      add(ring_.take(1), min(rows, kTileRows), sums);
-      more = ring_.release(1);
+  __device__ void prepare(int first, int count) { ring_.begin(slot_, first, count); }
+  // The `count` tiles that prepare() asked for; of their rows `rows` are visible. `units`, unless
+  // null: [query], what the integers of a single tile are worth, for the fold of such parts.
+  __device__ void run(int count, int rows, SegmentSums<kDim>& sums, TileUnits* units) {
+#pragma unroll 1
+    for (; count > 0; --count, rows -= kTileRows) {
+      const bool far = score();
+      add(min(rows, kTileRows), far, sums, units);
     }
   }
 
@@ -64,102 +51,140 @@ class SegmentWarp {
     part[args_.part.mass()] = sums.l;
     part[args_.part.maximum()] = __int_as_float(sums.m);
   }
-  // And what the last tile's integers were worth, for the fold of parts of one tile.
-  __device__ void store_units(TileUnits* units) const {
-    const int query = lane() % 4, group = lane() / 4;
-    if (query >= kQueries || group >= kGroups) return;
-    units[query].zeros[group] = last_.zero_unit;
-    units[query].values[group] = pick(last_.unit, group);
-  }
 
  private:
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
 
-  __device__ void score(const std::byte* stage) {
+  __device__ float* scores() const { return reinterpret_cast<float*>(memory_ + plan_.scores); }
+  // Of the weights; of the queries, along tokens.
+  __device__ std::byte* digits() const { return memory_ + plan_.warp_digits; }
+
+  // Returns whether scores may leave the clamp's range.
+  __device__ bool score() {
     const SideGeometry& side = args_.side[0];
     const SideFormat& format = args_.attend.view[0].format;
-    keys_.codes = stage;
-    keys_.scale = stage + side.code_tile;
-    keys_.zero = keys_.scale + side.zero_tile;  // without zeros: the scales
-    far_ = !format.along_tokens;
-    if (format.along_tokens) {
-      for (int i = 0; i < side.sets; ++i)
-        far_ |= token_digits<kDim, kQueries>(
-            queries_, keys_.scale + i * kDim * 2, keys_.zero + i * kDim * 2, keys_.zero_factor,
-            format.bits, keys_.c, digits_ + i * digit_bytes(kQueries), factors_ + i * kQueries);
-      __syncwarp();
+    const bool along_tokens = format.along_tokens;
+    KeyStage keys;
+    keys.sets = side.sets;
+    keys.flip = args_.scheme.side[0].flip;
+    keys.zero_factor = args_.scheme.side[0].zero_factor;
+    keys.c = args_.scale;
+    keys.digits = along_tokens ? digits() : shared_ + plan_.digits;
+    keys.factors = reinterpret_cast<const KeyFactor*>(along_tokens ? memory_ + plan_.warp_factors
+                                                                   : shared_ + plan_.factors);
+    keys.first_row = 0;
+    bool far = !along_tokens;
+#pragma unroll 1
+    for (int stages = side.stages; stages > 0; --stages, keys.first_row += side.rows) {
+      keys.codes = ring_.take();
+      keys.scale = keys.codes + side.code_stage;
+      keys.zero = keys.scale + side.zero_stage;  // without zeros: the scales
+      if (along_tokens && keys.first_row == 0) far = make_digits(keys.scale, keys.zero);
+      switch (format.bits) {
+        case 2:
+          score_rows<2>(keys, along_tokens);
+          break;
+        case 3:
+          score_rows<3>(keys, along_tokens);
+          break;
+        case 4:
+          score_rows<4>(keys, along_tokens);
+          break;
+        default:
+          score_rows<8>(keys, along_tokens);
+      }
+      ring_.release();
     }
-    switch (format.bits) {
-      case 2:
-        return score_rows<2>(format.along_tokens);
-      case 3:
-        return score_rows<3>(format.along_tokens);
-      case 4:
-        return score_rows<4>(format.along_tokens);
-      default:
-        return score_rows<8>(format.along_tokens);
-    }
+    return far;
+  }
+  __device__ bool make_digits(const std::byte* scale, const std::byte* zero) const {
+    const auto& queries =
+        *reinterpret_cast<const QueryMemory<kDim, kQueries>*>(shared_ + plan_.queries);
+    auto* factors = reinterpret_cast<KeyFactor*>(memory_ + plan_.warp_factors);
+    bool far = false;
+#pragma unroll 1
+    for (int set = 0; set < args_.side[0].sets; ++set)
+      far |= token_digits<kDim, kQueries>(
+          queries, scale + set * kDim * 2, zero + set * kDim * 2, args_.scheme.side[0].zero_factor,
+          args_.attend.view[0].format.bits, args_.scale, digits() + set * digit_bytes(kQueries),
+          factors + set * kQueries);
+    __syncwarp();
+    return far;
   }
   template <int kBits>
-  __device__ void score_rows(bool along_tokens) {
+  __device__ void score_rows(const KeyStage& keys, bool along_tokens) const {
     if (along_tokens) {
-      score_along_tokens<kBits, kDim, kQueries>(keys_, scores_);
+      score_along_tokens<kBits, kDim, kQueries>(keys, scores());
     } else {
-      score_along_channels<kBits, kDim, kQueries>(keys_, scores_);
+      score_along_channels<kBits, kDim, kQueries>(keys, scores());
     }
   }
 
-  __device__ void add(const std::byte* stage, int visible, SegmentSums<kDim>& sums) {
+  __device__ void add(int visible, bool far, SegmentSums<kDim>& sums, TileUnits* units) {
     const SideGeometry& side = args_.side[1];
-    const AffineSide& affine = args_.scheme.side[1];
-    const std::byte* scale = stage + side.code_tile;
-    if (far_) clamp_scores<kQueries>(scores_);
-    last_ = weigh<kQueries, kGroups>(scores_, visible,
-                                     {scale, scale + side.zero_tile, affine.zero_factor}, digits_);
+    const std::byte* const stage = ring_.take();
+    const std::byte* const scale = stage + side.code_stage;
+    if (far) clamp_scores<kQueries>(scores());
+    const TileWeights<kGroups> weights = weigh<kQueries, kGroups>(
+        scores(), visible, {scale, scale + side.zero_stage, args_.scheme.side[1].zero_factor},
+        digits());
+    if (units != nullptr) store_units(weights, units);
     __syncwarp();
     switch (args_.attend.view[1].format.bits) {
       case 2:
-        return add_values<2, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, last_,
-                                                      sums);
+        return add_rows<2>(stage, weights, sums);
       case 3:
-        return add_values<3, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, last_,
-                                                      sums);
+        return add_rows<3>(stage, weights, sums);
       case 4:
-        return add_values<4, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, last_,
-                                                      sums);
+        return add_rows<4>(stage, weights, sums);
       default:
-        return add_values<8, kDim, kQueries, kGroups>(stage, affine.flip, digits_, spread_, last_,
-                                                      sums);
+        return add_rows<8>(stage, weights, sums);
     }
+  }
+  template <int kBits>
+  __device__ void add_rows(const std::byte* stage, const TileWeights<kGroups>& weights,
+                           SegmentSums<kDim>& sums) {
+    add_values<kBits, kDim, kQueries, kGroups>(ring_, stage, args_.scheme.side[1].flip, digits(),
+                                               memory_ + plan_.spread, weights, sums);
+  }
+  __device__ static void store_units(const TileWeights<kGroups>& weights, TileUnits* units) {
+    const int query = lane() % 4, group = lane() / 4;
+    if (query >= kQueries || group >= kGroups) return;
+    units[query].zeros[group] = weights.zero_unit;
+    units[query].values[group] = pick(weights.unit, group);
   }
 
   const KernelArgs& args_;
-  const attention::QueryTile& tile_;
-  const QueryMemory<kDim, kQueries>& queries_;
-  std::byte* const memory_;
-  float* const scores_;
-  std::byte* const digits_;
-  KeyFactor* const factors_;
-  std::byte* const spread_;
+  const SharedPlan& plan_;
+  const int slot_;
+  std::byte* const shared_;
+  std::byte* const memory_;  // of the warp
   Ring ring_;
-  KeyTile keys_;
-  bool far_ = false;  // the tile's scores may leave the clamp's range
-  TileWeights<kGroups> last_;
 };
 
 // The queries of a block, in both orders.
 template <int kDim, int kQueries>
 __device__ inline void load_queries(const AttendArgs& args, const Limits& limits,
                                     QueryMemory<kDim, kQueries>& memory) {
-  const int bits = args.view[0].format.bits;
-  for (int i = static_cast<int>(threadIdx.x); i < kQueries * kDim;
-       i += static_cast<int>(blockDim.x)) {
-    const int query = i / kDim, at = i % kDim;
-    const float* q = args.q + limits.at[query];
+  constexpr int kCount = kQueries * kDim, kEach = (kCount + 127) / 128;  // of 128 threads or more
+  const int bits = args.view[0].format.bits, thread = static_cast<int>(threadIdx.x);
+  float natural[kEach], ordered[kEach];
+#pragma unroll
+  for (int e = 0; e < kEach; ++e) {
+    const int i = thread + e * static_cast<int>(blockDim.x);
+    if (i >= kCount) continue;
+    const int at = i % kDim;
+    const float* q = args.q + limits.at[i / kDim];
     const WordChannels channels(bits, at / 16);
-    memory.natural[query][at] = q[at];
-    memory.ordered[query][at] =
-        q[at / 4 % 4 * (kDim / 4) + channels.first + at % 4 * channels.step];
+    natural[e] = q[at];
+    ordered[e] = q[at / 4 % 4 * (kDim / 4) + channels.first + at % 4 * channels.step];
+  }
+#pragma unroll
+  for (int e = 0; e < kEach; ++e) {
+    const int i = thread + e * static_cast<int>(blockDim.x);
+    if (i >= kCount) continue;
+    memory.natural[i / kDim][i % kDim] = natural[e];
+    memory.ordered[i / kDim][i % kDim] = ordered[e];
   }
 }
 

@@ -6,6 +6,7 @@
 // difference of two sums is exactly one field's.
 #pragma once
 
+#include "gpu/fused/ring.cuh"
 #include "gpu/fused/weights.cuh"
 
 namespace kvx::gpu::fused {
@@ -47,9 +48,10 @@ struct SpreadRows {
   }
 };
 
-// kBits: 2, 4, 8, or 3 with `spread` of SpreadRows::kBytes.
+// kBits: 2, 4, 8, or 3 with `spread` of SpreadRows::kBytes. `codes`: the tile's first stage, which
+// the ring has given; the others are taken, and all are released.
 template <int kBits, int kDim, int kQueries, int kGroups>
-__device__ inline void add_values(const std::byte* codes, uint32_t flip_code,
+__device__ inline void add_values(Ring& ring, const std::byte* codes, uint32_t flip_code,
                                   const std::byte* digits, std::byte* spread,
                                   const TileWeights<kGroups>& w, SegmentSums<kDim>& segment) {
   constexpr int kField = kBits == 3 ? 4 : kBits;  // bits from code to code
@@ -64,28 +66,36 @@ __device__ inline void add_values(const std::byte* codes, uint32_t flip_code,
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
   const uint32_t flip = flip_code * (kByte * (kField == 8 ? 1u : kField == 4 ? 0x11u : 0x55u));
   const std::byte* column = digits + g % (2 * kQueries) * kDigitPitch + t * 32;
-  const std::byte* base = kBits == 3 ? spread : codes;
-  const std::byte* row =
-      base + (lane / 16 * 16 + lane / 8 % 2 * 2 + lane % 8 / 2 * 4 + lane % 2) * kPitch;
+  constexpr int kStageBlocks = stage_rows(kBits, kDim) / 32;
+  // Matrix 0 has rows 4 i + 0, 1 of even i and 4 i + 2, 3 of odd i, matrix 1 the others, so that
+  // the rows of a matrix are spread over more banks.
+  const int row =
+      (lane / 16 * 16 + ((lane / 8 ^ lane % 8 / 2) & 1) * 2 + lane % 8 / 2 * 4 + lane % 2) * kPitch;
+  const uint32_t even = t % 2 == 0 ? 0x6420u : 0x2064u, odd = even + 0x1111u;
 
   int sum[kSplit][kDim / 16][4] = {};
 #pragma unroll
   for (int k = 0; k < kTileRows / 32; ++k) {
+    if (k % kStageBlocks == 0 && k > 0) {
+      ring.release();
+      codes = ring.take();
+    }
     uint2 b[kGroups];
 #pragma unroll
     for (int i = 0; i < kGroups; ++i)
       b[i] = reinterpret_cast<const uint2*>(column + i * digit_bytes(kQueries))[k];
     if constexpr (kBits == 3) {
       __syncwarp();
-      SpreadRows<kDim>::run(codes + k * 32 * (kDim / 8 * 3), spread);
+      SpreadRows<kDim>::run(codes + k % kStageBlocks * 32 * (kDim / 8 * 3), spread);
       __syncwarp();
     }
 #pragma unroll
     for (int h = 0; h < kChunks; ++h) {
       uint32_t r[4];
-      load_transposed(row + (kBits == 3 ? 0 : k * 32 * kPitch) + h * 16, r);
-      uint32_t a[4] = {__byte_perm(r[0], r[1], 0x6420), __byte_perm(r[0], r[1], 0x7531),
-                       __byte_perm(r[2], r[3], 0x6420), __byte_perm(r[2], r[3], 0x7531)};
+      load_transposed((kBits == 3 ? spread : codes + k % kStageBlocks * 32 * kPitch) + row + h * 16,
+                      r);
+      uint32_t a[4] = {__byte_perm(r[0], r[1], even), __byte_perm(r[0], r[1], odd),
+                       __byte_perm(r[2], r[3], even), __byte_perm(r[2], r[3], odd)};
 #pragma unroll
       for (int f = 0; f < kFields; ++f) {
         const uint32_t mask = f + 1 == kFields ? ~0u : kByte * ((1u << (kField * (f + 1))) - 1u);
@@ -98,6 +108,8 @@ __device__ inline void add_values(const std::byte* codes, uint32_t flip_code,
       }
     }
   }
+
+  ring.release();
 
   if (__any_sync(~0u, w.m > segment.m)) {
     const float down = power(min(segment.m - w.m, 0));

@@ -46,6 +46,9 @@ __device__ inline void clamp_scores(float* scores) {
   }
 }
 
+// The score of a row that is not seen: its weight is nothing in l, nor times a scale and zero of 0.
+inline constexpr float kUnseen = -2.0f * kScoreBound;
+
 // Steps 4 to 7. `visible` of the tile's rows are seen, by all queries. Digits: [V
 // group][digit_bytes].
 template <int kQueries, int kGroups>
@@ -58,16 +61,10 @@ __device__ inline TileWeights<kGroups> weigh(const float* scores, int visible,
 #pragma unroll
   for (int h = 0; h < kQueries; ++h) {
     const float4 x4 = reinterpret_cast<const float4*>(scores + h * kScorePitch)[lane];
-    float x[4] = {x4.x, x4.y, x4.z, x4.w};
+    const float x[4] = {x4.x, x4.y, x4.z, x4.w};
     Exponential e[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) e[i] = exponential(x[i]);
-    if (visible < kTileRows) {
-      // Far below the maximum, so that they are nothing in l, nor times a scale and zero of 0.
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        if (i >= seen) e[i] = {kNoMaximum, 1.0f};
-    }
+    for (int i = 0; i < 4; ++i) e[i] = exponential(i < seen ? x[i] : kUnseen);
     m[h] = __reduce_max_sync(~0u, max(max(e[0].n, e[1].n), max(e[2].n, e[3].n)));
     uint32_t mass = 0;
 #pragma unroll

@@ -30,7 +30,7 @@ class DeviceEngineFixed : public testing::TestWithParam<const char*> {
 };
 
 INSTANTIATE_TEST_SUITE_P(, DeviceEngineFixed,
-                         testing::Values("kivi:k2v2", "kivi:k4v3,r64", "int:k4v4",
+                         testing::Values("kivi:k2v2", "kivi:k4v2,r64", "int:k4v4",
                                          "int:k3v2,g32,kaxis=channel", "int:k8v4,g32,sym"));
 
 TEST_P(DeviceEngineFixed, ChunksAndSteps) {

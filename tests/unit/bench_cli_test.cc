@@ -32,6 +32,19 @@ void expect_refused(const Words& words, int code, const std::string& says) {
   EXPECT_EQ(outcome.err, "kvx: " + says + "\n");
 }
 
+TEST(BenchCli, ASchemeTakesTheArithmeticsThatItHas) {
+  const Words both{"--scheme", "fp:f16", "--arithmetic", "ieee,fixed", "--json", "-"};
+  const Outcome outcome = kvx_run(tiny(both));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  std::vector<std::string> found;
+  for (const auto& r : bench::parse_document(bench::Json::parse(outcome.out), "output").records)
+    found.push_back(r.name + " " + r.arithmetic);
+  EXPECT_EQ(found, (Words{"int@1:k4v4 ieee", "int@1:k4v4 fixed", "fp@1:f16 ieee"}));
+
+  expect_refused(tiny({"--scheme", "fp:f16", "--arithmetic", "fixed"}), 2,
+                 "fp:f16 has no arithmetic fixed: it has no codes");
+}
+
 TEST(BenchCli, RefusesInOneLine) {
   const Words scheme{"bench", "--backend", "cpu", "--scheme", "int:k4v4"};
   const auto with = [&](const Words& more) {
