@@ -1,5 +1,6 @@
 // fp: K and V in a float format (ref/fp.md).
 #include "gpu/cache/codec_kernels.cuh"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace {

@@ -8,6 +8,7 @@
 #include "gpu/common/memory.h"
 #include "gpu/registry.h"
 #include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace {

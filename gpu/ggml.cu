@@ -5,6 +5,7 @@
 
 #include "gpu/cache/codec_kernels.cuh"
 #include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace {

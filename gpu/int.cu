@@ -1,6 +1,7 @@
 // int: round-to-nearest integers (ref/int.md).
 #include "gpu/cache/codec_kernels.cuh"
 #include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace {
@@ -100,7 +101,7 @@ std::unique_ptr<SchemeKernels> make_int(const Descriptor& descriptor, const Cach
   const int dim = config.shape.head_dim;
   if (descriptor.get_word("vaxis") == "channel")
     refuse_fixed(descriptor, config, "its groups of V lie along tokens");
-  refuse_non_finite(descriptor, config);
+  refuse_fixed_non_finite(descriptor, config);
   return make_codec_kernels({}, config, side(descriptor, "k", dim), side(descriptor, "v", dim));
 }
 

@@ -1,6 +1,7 @@
 // kivi: per-channel keys, per-token values, exact recent window (ref/kivi.md).
 #include "gpu/cache/codec_kernels.cuh"
 #include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace {
@@ -89,7 +90,7 @@ std::unique_ptr<SchemeKernels> make_kivi(const Descriptor& descriptor, const Cac
     throw usage_error("kivi: r=" + std::to_string(r) +
                       " is not a multiple of g=" + std::to_string(g));
   }
-  refuse_non_finite(descriptor, config);
+  refuse_fixed_non_finite(descriptor, config);
   const bool windows = config.windows == Windows::kKept;
   if (!windows) r = 0;
   const int32_t lag = windows && descriptor.get_word("profile") == "repo" ? 1 : 0;

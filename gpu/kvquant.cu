@@ -13,6 +13,7 @@
 #include "gpu/kvquant/seal_channels.cuh"
 #include "gpu/kvquant/seal_tokens.cuh"
 #include "gpu/registry.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::gpu {
 namespace kvquant {

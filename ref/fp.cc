@@ -5,6 +5,7 @@
 #include "ref/cache/elements.h"
 #include "ref/cache/prefix_cache.h"
 #include "sim/api/descriptor.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::ref {
 namespace {

@@ -19,6 +19,7 @@
 #include "ref/cache/prefix_cache.h"
 #include "sim/api/descriptor.h"
 #include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 #include "sim/num/formats.h"
 
 namespace kvx::ref {

@@ -13,6 +13,7 @@
 #include "ref/kvquant/cache.h"
 #include "ref/registry.h"
 #include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 
 namespace kvx::ref {
 namespace {

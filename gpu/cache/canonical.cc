@@ -75,16 +75,6 @@ void require_head_dim(int dim) {
                     ": CUDA kernels take multiples of 8 up to 256");
 }
 
-void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, const char* why) {
-  if (config.arithmetic != Arithmetic::kFixed) return;
-  throw usage_error(descriptor.str() + " has no arithmetic fixed: " + why);
-}
-
-void refuse_non_finite(const Descriptor& descriptor, const CacheConfig& config) {
-  if (config.nonfinite == NonFinite::kPropagate)
-    refuse_fixed(descriptor, config, "its numbers are finite, and others are to be let through");
-}
-
 PagedScheme::PagedScheme(const Traits& traits, const CacheConfig& config, SideScheme k,
                          SideScheme v)
     : traits_(traits), shape_(config.shape), sides_{std::move(k), std::move(v)} {

@@ -48,12 +48,6 @@ struct SideScheme {
 // Throws a usage Error where no kernel takes the head dim.
 void require_head_dim(int dim);
 
-// Throws the usage Error of a descriptor that has no arithmetic `fixed`, if that is what the config
-// asks for. `why` completes "SCHEME has no arithmetic fixed: ".
-void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, const char* why);
-// The same for numbers that are not finite, which no scheme takes there.
-void refuse_non_finite(const Descriptor& descriptor, const CacheConfig& config);
-
 // Everything of a scheme but its kernels.
 class PagedScheme : public SchemeKernels {
  public:

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "sim/api/error.h"
+#include "sim/api/fixed_refusals.h"
 #include "sim/num/fixed.h"
 #include "sim/num/formats.h"
 
@@ -55,19 +56,12 @@ AffineRows AffineContent::rows(int head, const AffineForm& form) const {
   return rows;
 }
 
-void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, const char* why) {
-  if (config.arithmetic != Arithmetic::kFixed) return;
-  throw usage_error(descriptor.str() + " has no arithmetic fixed: " + why);
-}
-
 void require_fixed_domain(const Descriptor& descriptor, const CacheConfig& config) {
   if (config.shape.head_dim > num::fixed::kMaxDim)
     refuse_fixed(descriptor, config,
-                 ("the head dim " + std::to_string(config.shape.head_dim) + " is above " +
-                  std::to_string(num::fixed::kMaxDim))
-                     .c_str());
-  if (config.nonfinite == NonFinite::kPropagate)
-    refuse_fixed(descriptor, config, "its numbers are finite, and others are to be let through");
+                 "the head dim " + std::to_string(config.shape.head_dim) + " is above " +
+                     std::to_string(num::fixed::kMaxDim));
+  refuse_fixed_non_finite(descriptor, config);
 }
 
 }  // namespace kvx::ref

@@ -43,11 +43,7 @@ class AffineContent {
   size_t block_codes_ = 0, block_groups_ = 0;
 };
 
-// The usage Error of a descriptor that has no `fixed`, if that is what the config asks for. `why`
-// completes "SCHEME has no arithmetic fixed: ".
-void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, const char* why);
-
-// The same for what no scheme of affine codes has: non-finite input, longer heads.
+// refuse_fixed() for what no scheme of affine codes has: non-finite input, longer heads.
 void require_fixed_domain(const Descriptor& descriptor, const CacheConfig& config);
 
 }  // namespace kvx::ref

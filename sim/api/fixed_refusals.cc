@@ -6,6 +6,16 @@
 
 namespace kvx {
 
+void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, std::string_view why) {
+  if (config.arithmetic != Arithmetic::kFixed) return;
+  throw usage_error(descriptor.str() + " has no arithmetic fixed: " + std::string(why));
+}
+
+void refuse_fixed_non_finite(const Descriptor& descriptor, const CacheConfig& config) {
+  if (config.nonfinite == NonFinite::kPropagate)
+    refuse_fixed(descriptor, config, "its numbers are finite, and others are to be let through");
+}
+
 Error infinite_scale(int layer, Side side, int64_t head, int64_t token, int64_t channel) {
   return environment_error("layer " + std::to_string(layer) + ", " + side_name(side) + ", head " +
                            std::to_string(head) + ", token " + std::to_string(token) +

@@ -4,11 +4,19 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "sim/api/cache.h"
+#include "sim/api/descriptor.h"
 #include "sim/api/error.h"
 
 namespace kvx {
+
+// Throws the usage Error of a descriptor that has no `fixed`, if that is what the config asks for.
+// `why` completes "SCHEME has no arithmetic fixed: ".
+void refuse_fixed(const Descriptor& descriptor, const CacheConfig& config, std::string_view why);
+// The same for numbers that are not finite, which no scheme takes there.
+void refuse_fixed_non_finite(const Descriptor& descriptor, const CacheConfig& config);
 
 // A group whose scale is not finite, by its first token and channel.
 Error infinite_scale(int layer, Side side, int64_t head, int64_t token, int64_t channel);
