@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "gpu/common/check.h"
+#include "gpu/common/processors.h"
 #include "gpu/engine/matmul.h"
 #include "gpu/engine/matmul_kernels.h"
 
@@ -10,16 +11,6 @@ namespace kvx::gpu {
 namespace {
 
 constexpr int64_t kMaxScratch = int64_t{8} << 20;
-
-int processors() {
-  static const int count = [] {
-    int device = 0, n = 0;
-    check(cudaGetDevice(&device), "current device");
-    check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
-    return n;
-  }();
-  return count;
-}
 
 struct TileChoice {
   TileSize size;

@@ -83,16 +83,6 @@ KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideForma
 
 }  // namespace
 
-int processors() {
-  static const int count = [] {
-    int device = 0, n = 0;
-    check(cudaGetDevice(&device), "device");
-    check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
-    return n;
-  }();
-  return count;
-}
-
 int64_t most_clusters(const void* kernel, const SuccessorLaunch& launch) {
   static std::mutex mutex;
   static std::map<std::tuple<const void*, unsigned, unsigned, size_t>, int> known;

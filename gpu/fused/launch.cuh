@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "gpu/common/processors.h"
 #include "gpu/fused/kernel.cuh"
 #include "gpu/fused/launch.h"
 

@@ -11,8 +11,6 @@ bool launch_64(const KernelArgs& args, cudaStream_t stream);
 bool launch_128(const KernelArgs& args, cudaStream_t stream);
 bool launch_any(const KernelArgs& args, cudaStream_t stream);
 
-// Of the current device.
-int processors();
 // Clusters of a launch that can be under way at once.
 int64_t most_clusters(const void* kernel, const SuccessorLaunch& launch);
 
