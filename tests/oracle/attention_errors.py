@@ -20,7 +20,7 @@ import numpy as np
 SCHEMES = ["int:k4v4", "int:k4v4,kaxis=channel,g64", "kivi:k4v4", "kivi:k2v2"]
 TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I32": np.int32, "U8": np.uint8}
 EXACT_LIMIT = 1e-12  # of sum p |v|, any channel
-FP16_LIMIT = 0.05    # of the error of binary16 operands, root mean square: sums in another order
+FP16_LIMIT = 0.01    # of the error of binary16 operands, root mean square: sums in another order
 IEEE_LIMIT = 2e-6    # of sum p |v|, root mean square
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -99,10 +99,11 @@ TEST(AttentionOutputs, OfOneRowAreItsValuesAsTheArithmeticTakesThem) {
   EXPECT_GT(differ, kDim / 2);
 }
 
+// Groups along tokens leave the newest rows exact.
 TEST(AttentionOutputs, ErrorsOfNormalRowsAreInOrder) {
   const Tensor q = filled(gen::Fill::kNormal, 8, 0, 4, 4, 64);
-  const Tensor k = filled(gen::Fill::kNormal, 8, 1, 256, 2, 64);
-  const Tensor v = filled(gen::Fill::kNormal, 8, 2, 256, 2, 64);
+  const Tensor k = filled(gen::Fill::kNormal, 8, 1, 250, 2, 64);
+  const Tensor v = filled(gen::Fill::kNormal, 8, 2, 250, 2, 64);
   for (const char* scheme : {"int:k4v4", "int:k4v4,kaxis=channel,g64", "kivi:k4v4", "kivi:k2v2"}) {
     const AttentionOutputs outputs =
         attention_outputs(Descriptor::parse(scheme), 0, q.view(), k.view(), v.view());
