@@ -35,8 +35,7 @@ ExactAttention exact_attention(std::span<const float> q, std::span<const double>
 // numbers; q is rounded to binary16 here. Scores: exact products, added in binary32, channels
 // ascending. Weights p = exp2(score - greatest score) and their sum in binary32; then p is rounded
 // to binary16, and p v is added in binary32, rows ascending. One division, binary32.
-// (A tensor core adds several products at once and cuts off what is too small: no better than
-// this.)
+// (How a tensor core adds several products at once is not modelled.)
 std::vector<float> fp16_attention(std::span<const float> q, std::span<const float> k,
                                   std::span<const float> v);
 
