@@ -15,6 +15,17 @@ kvx_test(laws_tester_test LABEL quick DEPS kvx_api SOURCES laws/tester_test.cc)
 target_compile_definitions(laws_tester_test PRIVATE KVX_LAWS_BROKEN="$<TARGET_FILE:laws_broken>")
 add_dependencies(laws_tester_test laws_broken)
 
+# What measures rounding errors of attention (reports/published/attention-error); then once more in NumPy on a model's activations,
+# skipped without NumPy or the model.
+include(attention_error.cmake)
+kvx_test(attention_error_test LABEL quick DEPS kvx_attention_error kvx_gen SOURCES unit/attention_error_test.cc)
+if(KVX_BENCHMARKS)
+  add_test(NAME oracle.attention_errors
+    COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/with_numpy.sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/attention_errors.py
+      $<TARGET_FILE:kvx> $<TARGET_FILE:bench_attention_error>)
+  set_tests_properties(oracle.attention_errors PROPERTIES LABELS slow SKIP_RETURN_CODE 77 TIMEOUT 900)
+endif()
+
 # The kivi quantizer against NumPy's float16. Python is the one of KVX_PYTHON, else the first with NumPy; without one the test is
 # skipped.
 add_executable(kivi_groups oracle/kivi_groups.cc)
