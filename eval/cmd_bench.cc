@@ -28,11 +28,13 @@ namespace po = boost::program_options;
 constexpr const char* kHelp =
     R"(usage: kvx bench --scheme X... [--heads 32/8] [--dim 128] [--batch 8] [--tokens 32768]
                  [--backend cuda|cpu] [--what encode,append,attend,step] [options]
+       kvx bench --model M --scheme X... [--batch 8] [--tokens 32768] [options]
 
 How long the caches of one layer take, beside the bandwidth of the memory, measured in the same run.
 Heads, dim, batch, tokens and queries take lists (commas, or the option again): every combination is
 a shape. On the device calls are captured in CUDA graphs over distinct caches, together larger than
-three times its L2, so that every call is cold; on the CPU the reference runs on one thread.
+three times its L2, so that every call is cold; on the CPU the reference runs on one thread. With
+--model: greedy decode steps of a whole model over contexts of --tokens, stored without a pass.
 eval/bench/bench.md says what is timed and which bytes are counted.
 
 --out keeps a run folder for kvx report; one that is there is continued, what is measured again is

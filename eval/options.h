@@ -22,6 +22,9 @@ class Options {
           size_t most = 1);
 
   bool has(const std::string& name) const { return values_.count(name) != 0; }
+  bool given(const std::string& name) const {  // and not by default
+    return has(name) && !values_[name].defaulted();
+  }
   std::string text(const std::string& name) const;      // must be set or have a default
   std::string required(const std::string& name) const;  // usage Error where absent or empty
   std::vector<std::string> list(const std::string& name) const;  // empty where absent

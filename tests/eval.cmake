@@ -40,7 +40,7 @@ kvx_test(eval_reproduce LABEL quick DEPS kvx_eval kvx_tiny_model
 target_compile_definitions(eval_reproduce PRIVATE KVX_SCHEMA_PAGE="${PROJECT_SOURCE_DIR}/reports/schema/reproduce.md")
 kvx_test(eval_bench LABEL quick DEPS kvx_eval SOURCES unit/bench_document_test.cc unit/bench_host_test.cc)
 target_compile_definitions(eval_bench PRIVATE KVX_SCHEMA_PAGE="${PROJECT_SOURCE_DIR}/reports/schema/bench.md")
-kvx_test(eval_bench_cli LABEL quick DEPS kvx_eval SOURCES unit/bench_cli_test.cc)
+kvx_test(eval_bench_cli LABEL quick DEPS kvx_eval kvx_tiny_model SOURCES unit/bench_cli_test.cc)
 kvx_test(eval_lost_power LABEL slow TIMEOUT 900 DEPS kvx_eval kvx_tiny_model
   SOURCES slow/eval_lost_power_test.cc slow/eval_killed_samples_test.cc slow/eval_sample_sweep_test.cc)
 foreach(test eval_bench_cli eval_calibrate eval_cli eval_equality eval_error eval_samples eval_ppl eval_tensors eval_capture eval_golden eval_protocol eval_identity

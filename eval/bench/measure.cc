@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "eval/backend.h"
+#include "eval/bench/decode_bench.h"
 #include "eval/bench/host_layer.h"
 #include "eval/build_info.h"
 #include "gpu/bench/registry.h"
@@ -25,11 +26,12 @@ Record measure_one(const Plan& plan, LayerBench& layer, const Descriptor& scheme
   const int64_t held = layer.used(Side::kK).total() + layer.used(Side::kV).total();
   const int64_t tokens = layer.length(BenchOp::kAppend);
   const auto values = static_cast<double>(2 * shape.sequences * tokens * shape.kv_heads) *
-                      static_cast<double>(shape.head_dim);
+                      static_cast<double>(shape.head_dim * layer.layers());
   return {.session = 0,
           .op = op,
           .name = scheme.versioned(),
           .arithmetic = arithmetic_name(arithmetic),
+          .model = plan.model,
           .shape = shape,
           .length = layer.length(op),
           .bytes = layer.bytes(op),
@@ -51,19 +53,21 @@ std::string device_name(const Plan& plan) {
 Machine open_machine(const Plan& plan) {
   Machine machine;
   machine.device = device_name(plan);
+  if (!plan.model.empty()) machine.make = decode_benches(plan);
   if (plan.backend == eval::kCpu) {
     const HostRates rates = host_rates(plan.samples);
     machine.read = spread_of(rates.read);
     machine.copy = spread_of(rates.copy);
-    machine.make = [&plan](const Descriptor& scheme, const CacheConfig& config,
-                           const BenchShape& shape, const BenchInputs& inputs) {
-      return make_host_layer(plan.artifacts.factory(scheme), config, shape, inputs);
-    };
+    if (!machine.make)
+      machine.make = [&plan](const Descriptor& scheme, const CacheConfig& config,
+                             const BenchShape& shape, const BenchInputs& inputs) {
+        return make_host_layer(plan.artifacts.factory(scheme), config, shape, inputs);
+      };
   } else {
     const gpu::MemoryRates rates = gpu::memory_rates(plan.samples);
     machine.read = spread_of(rates.read);
     machine.copy = spread_of(rates.copy);
-    machine.make = gpu::make_layer_bench;
+    if (!machine.make) machine.make = gpu::make_layer_bench;
   }
   return machine;
 }

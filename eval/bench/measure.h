@@ -14,9 +14,7 @@ namespace kvx::bench {
 struct Machine {
   std::string device;
   Spread read, copy;
-  std::function<std::unique_ptr<LayerBench>(const Descriptor& scheme, const CacheConfig& config,
-                                            const BenchShape& shape, const BenchInputs& inputs)>
-      make;
+  BenchMaker make;
 };
 
 // Of a plan's backend; measures the rates. Throws an environment Error.

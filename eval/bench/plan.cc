@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "eval/backend.h"
+#include "eval/bench/random_model.h"
 #include "eval/bench/record.h"
 #include "eval/plan.h"
 #include "eval/scheme_options.h"
@@ -67,6 +68,19 @@ Heads parse_heads(const std::string& text) {
   return {static_cast<int>(q), static_cast<int>(kv)};
 }
 
+// Of a model: its heads, batches and contexts.
+std::vector<BenchShape> model_shapes(const Options& options, const model::ModelConfig& config) {
+  std::vector<BenchShape> shapes;
+  for (const int64_t sequences : integers_of(options, "batch", kMostSequences))
+    for (const int64_t tokens : integers_of(options, "tokens", kMostTokens))
+      shapes.push_back({.q_heads = static_cast<int>(config.heads),
+                        .kv_heads = static_cast<int>(config.kv_heads),
+                        .head_dim = static_cast<int>(config.head_dim),
+                        .sequences = sequences,
+                        .tokens = tokens});
+  return shapes;
+}
+
 std::vector<BenchShape> parse_shapes(const Options& options) {
   std::vector<BenchShape> shapes;
   for (const std::string& heads : values_of(options, "heads"))
@@ -105,6 +119,17 @@ std::vector<Arithmetic> parse_arithmetics(const Options& options) {
     all.push_back(name == "fixed" ? Arithmetic::kFixed : Arithmetic::kIeee);
   }
   return all;
+}
+
+void read_model(const Options& options, Plan& plan) {
+  for (const char* name : {"heads", "dim", "queries", "what"})
+    if (options.given(name))
+      throw usage_error(fmt::format("--{}: of a layer alone, not of --model", name));
+  plan.model = options.required("model");
+  plan.checkpoint = plan.model.starts_with(kRandomPrefix) ? random_checkpoint(plan.model)
+                                                          : model::Checkpoint::open(plan.model);
+  plan.ops = {BenchOp::kDecode};
+  plan.shapes = model_shapes(options, plan.checkpoint->config());
 }
 
 void check_backend(const Plan& plan) {
@@ -164,6 +189,9 @@ void add_plan_options(po::options_description& options) {
   add("tokens", list("N", "4096"), "tokens of every sequence before a step");
   add("queries", list("N", "1"), "tokens that a step adds to every sequence, 1 to 8");
   add("arithmetic", list("X", "ieee"), "of attention: ieee, fixed");
+  add("model", text("X"),
+      "time greedy decode steps of this model instead: a path, random:llama-8b or "
+      "random:qwen-1.5b");
   add("backend", text("X")->default_value("cuda"), "cuda, or cpu: the reference on one thread");
   add("what",
       po::value<std::vector<std::string>>()->value_name("X")->default_value(
@@ -177,8 +205,12 @@ Plan read_plan(const Options& options, const eval::Note& note) {
   Plan plan;
   plan.backend = options.choice("backend", kBackends);
   plan.samples = static_cast<int>(options.integer("samples", kLeastSamples, 100000));
-  plan.ops = parse_ops(options);
-  plan.shapes = parse_shapes(options);
+  if (options.has("model")) {
+    read_model(options, plan);
+  } else {
+    plan.ops = parse_ops(options);
+    plan.shapes = parse_shapes(options);
+  }
   plan.artifacts = eval::artifact_store(options);
   const auto schemes = eval::parse_schemes(options.list("scheme"), plan.artifacts, note);
   if (schemes.empty()) throw usage_error("--scheme is required");

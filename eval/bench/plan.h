@@ -9,8 +9,13 @@
 #include "eval/store.h"
 #include "sim/api/descriptor.h"
 #include "sim/api/layer_bench.h"
+#include "sim/model/checkpoint.h"
 
 namespace kvx::bench {
+
+using BenchMaker =
+    std::function<std::unique_ptr<LayerBench>(const Descriptor& scheme, const CacheConfig& config,
+                                              const BenchShape& shape, const BenchInputs& inputs)>;
 
 inline constexpr int kLeastSamples = 30;
 
@@ -24,6 +29,8 @@ struct Plan {
   std::vector<Subject> subjects;
   eval::ArtifactStore artifacts;
   std::string backend;
+  std::string model;  // whose decode steps are timed; empty: operations of a layer
+  std::shared_ptr<const model::Checkpoint> checkpoint;  // of the model
   std::vector<BenchOp> ops;  // in the order of BenchOp; kSeal goes with kAppend
   std::vector<BenchShape> shapes;
   int samples = kLeastSamples;

@@ -9,7 +9,8 @@
 namespace kvx::bench {
 namespace {
 
-constexpr std::array<const char*, kBenchOps> kOps{"encode", "append", "seal", "attend", "step"};
+constexpr std::array<const char*, kBenchOps + 1> kOps{"encode", "append", "seal",
+                                                      "attend", "step",   "decode"};
 
 }  // namespace
 
@@ -24,7 +25,7 @@ std::optional<BenchOp> find_op(std::string_view name) {
 bool same_subject(const Document& a, const Record& x, const Document& b, const Record& y) {
   const Session &s = a.session_of(x), &t = b.session_of(y);
   return s.source == t.source && s.backend == t.backend && x.op == y.op && x.name == y.name &&
-         x.arithmetic == y.arithmetic && x.shape == y.shape;
+         x.arithmetic == y.arithmetic && x.model == y.model && x.shape == y.shape;
 }
 
 void add_record(Document& document, Record record) {
@@ -63,7 +64,8 @@ void drop_idle_sessions(Document& document) {
 }
 
 std::optional<double> of_read(const Document& document, const Record& record) {
-  if (record.op == BenchOp::kAppend || record.op == BenchOp::kSeal) return std::nullopt;
+  if (record.op == BenchOp::kAppend || record.op == BenchOp::kSeal || record.op == BenchOp::kDecode)
+    return std::nullopt;
   return static_cast<double>(record.bytes) / record.seconds.median /
          document.session_of(record).read.median;
 }
@@ -90,7 +92,8 @@ std::string label_of(const Record& record) {
 }
 
 std::string subject_text(const Record& record) {
-  return fmt::format("{} {}, {}", op_name(record.op), label_of(record), shape_text(record.shape));
+  return fmt::format("{} {}, {}{}", op_name(record.op), label_of(record),
+                     record.model.empty() ? "" : record.model + ", ", shape_text(record.shape));
 }
 
 }  // namespace kvx::bench

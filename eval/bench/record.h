@@ -19,7 +19,7 @@ inline constexpr const char* kBenchSchema = "kvx-bench/1";
 inline constexpr const char* kBenchFile = "bench.json";
 inline constexpr const char* kOwnSource = "kvx";  // other sources are peers
 
-// "encode", "append", "seal", "attend", "step"
+// "encode", "append", "seal", "attend", "step", "decode"
 const char* op_name(BenchOp op);
 std::optional<BenchOp> find_op(std::string_view name);
 
@@ -51,6 +51,7 @@ struct Record {
   BenchOp op = BenchOp::kAttend;
   std::string name;  // versioned scheme, or a peer
   std::string arithmetic;
+  std::string model;  // of kDecode: file or folder, or random:NAME
   BenchShape shape;
   int64_t length = 0;              // tokens of a sequence at the end of the call
   int64_t bytes = 0;               // that a call must move (LayerBench::bytes)
@@ -80,8 +81,8 @@ void merge(Document& document, const Document& more);
 // Forgets sessions of which nothing is left: neither records nor what could not be run.
 void drop_idle_sessions(Document& document);
 
-// Bytes per second over the measured read (or copy) bandwidth of its own session; none where bytes
-// are not what takes the time (append, seal), copy of encode alone.
+// Bytes per second over the measured read (or copy) bandwidth of its own session; none where those
+// bytes are not what takes the time (append, seal, decode), copy of encode alone.
 std::optional<double> of_read(const Document& document, const Record& record);
 std::optional<double> of_copy(const Document& document, const Record& record);
 

@@ -51,6 +51,7 @@ Json record_json(const Document& document, const Record& record) {
             {"buffers", record.buffers},
             {"cold", record.cold},
             {"clock_mhz", record.clock_mhz}};
+  if (!record.model.empty()) json["model"] = record.model;
   json["bits_per_value"] = record.bits ? Json(*record.bits) : Json();
   const auto share = of_read(document, record);
   json["of_read"] = share ? Json(*share) : Json();
@@ -166,6 +167,7 @@ Record parse_record(const Fields& fields, size_t sessions) {
   record.op = *op;
   record.name = fields.text("name");
   record.arithmetic = fields.text("arithmetic");
+  if (record.op == BenchOp::kDecode) record.model = fields.text("model");
   record.shape = parse_shape(fields.object("shape"));
   record.length = fields.integer("length", 1);
   record.bytes = fields.integer("bytes", 1);

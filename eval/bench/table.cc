@@ -29,8 +29,8 @@ std::optional<double> best_peer(const Document& document, const Record& record) 
 
 std::vector<BenchOp> ops_of(const Document& document) {
   std::vector<BenchOp> ops;
-  for (const BenchOp op :
-       {BenchOp::kAttend, BenchOp::kStep, BenchOp::kEncode, BenchOp::kAppend, BenchOp::kSeal})
+  for (const BenchOp op : {BenchOp::kDecode, BenchOp::kAttend, BenchOp::kStep, BenchOp::kEncode,
+                           BenchOp::kAppend, BenchOp::kSeal})
     if (!records_of(document, op).empty()) ops.push_back(op);
   return ops;
 }
@@ -47,6 +47,8 @@ std::string op_title(BenchOp op) {
       return "Attention";
     case BenchOp::kStep:
       return "Decode step of a layer";
+    case BenchOp::kDecode:
+      return "Decode step of a model";
   }
   return "";
 }
@@ -69,6 +71,9 @@ std::string op_text(BenchOp op) {
              "counted.";
     case BenchOp::kStep:
       return "Append, attention, and keeping the newest rows. Bytes: of append and of attention.";
+    case BenchOp::kDecode:
+      return "One more token for every sequence, through all layers, logits and choice included. "
+             "Bytes: what the caches hold; weights are read besides.";
   }
   return "";
 }
@@ -105,6 +110,8 @@ report::Grid op_grid(const Document& document, BenchOp op) {
   grid.head = {"#", "scheme", "shape", "bits/value", "MB", "us", "p10", "p90"};
   if (rate) grid.head.insert(grid.head.end(), {"GB/s", "of read"});
   if (copy) grid.head.push_back("of copy");
+  if (op == BenchOp::kDecode)
+    grid.head.insert(grid.head.end(), {"tokens/s", "sequences/GB", "model"});
   if (peers) grid.head.push_back("over best fp16 peer");
   for (const Record& record : records) {
     const auto bytes = static_cast<double>(record.bytes);
@@ -123,6 +130,12 @@ report::Grid op_grid(const Document& document, BenchOp op) {
       cells.push_back(optional_text("{:.3f}", of_read(document, record)));
     }
     if (copy) cells.push_back(optional_text("{:.3f}", of_copy(document, record)));
+    if (op == BenchOp::kDecode) {
+      const auto sequences = static_cast<double>(record.shape.sequences);
+      cells.push_back(fmt::format("{:.1f}", sequences / s.median));
+      cells.push_back(fmt::format("{:.2f}", 1e9 * sequences / bytes));
+      cells.push_back(record.model);
+    }
     if (peers) {
       const auto peer = best_peer(document, record);
       cells.push_back(peer ? fmt::format("{:.2f}", *peer / s.median) : "");
@@ -172,20 +185,21 @@ std::string document_text(const Document& document) {
 
 std::string document_csv(const Document& document) {
   std::string text =
-      "source,backend,device,op,name,arithmetic,q_heads,kv_heads,head_dim,sequences,tokens,queries,"
+      "source,backend,device,op,model,name,arithmetic,q_heads,kv_heads,head_dim,sequences,tokens,"
+      "queries,"
       "length,bytes,bits_per_value,seconds,p10,p90,samples,calls,buffers,cold,clock_mhz,"
       "read_bytes_per_second,of_read,of_copy,check_max_abs,check_relative\n";
   for (const Record& r : document.records) {
     const Session& session = document.session_of(r);
     const auto [q_heads, kv_heads, head_dim, sequences, tokens, queries] = r.shape;
     text += fmt::format(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
         eval::csv_quoted(session.source), eval::csv_quoted(session.backend),
-        eval::csv_quoted(session.device), op_name(r.op), eval::csv_quoted(r.name),
-        eval::csv_quoted(r.arithmetic), q_heads, kv_heads, head_dim, sequences, tokens, queries,
-        r.length, r.bytes, optional_text("{}", r.bits), r.seconds.median, r.seconds.p10,
-        r.seconds.p90, r.seconds.samples, r.calls, r.buffers, r.cold ? 1 : 0, r.clock_mhz,
-        session.read.median, optional_text("{}", of_read(document, r)),
+        eval::csv_quoted(session.device), op_name(r.op), eval::csv_quoted(r.model),
+        eval::csv_quoted(r.name), eval::csv_quoted(r.arithmetic), q_heads, kv_heads, head_dim,
+        sequences, tokens, queries, r.length, r.bytes, optional_text("{}", r.bits),
+        r.seconds.median, r.seconds.p10, r.seconds.p90, r.seconds.samples, r.calls, r.buffers,
+        r.cold ? 1 : 0, r.clock_mhz, session.read.median, optional_text("{}", of_read(document, r)),
         optional_text("{}", of_copy(document, r)),
         r.check ? fmt::format("{}", r.check->max_abs) : "",
         r.check ? fmt::format("{}", r.check->relative) : "");

@@ -1,6 +1,7 @@
 #include "gpu/bench/device_layer_bench.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -237,6 +238,8 @@ BenchTimes DeviceLayerBench::time(BenchOp op, int samples) {
         enqueue_settle(call, on);
       };
       break;
+    case BenchOp::kDecode:
+      throw std::logic_error("time: a decode step is a model's");
   }
   GraphTimes graph = time_graph(enqueue, buffers(), samples, stream_);
   const int64_t touched =

@@ -15,8 +15,9 @@ enum class BenchOp : uint8_t {
   kSeal,    // the same at a length where one is: schemes that seal several tokens at once
   kAttend,  // attention of the appended tokens' queries
   kStep,    // append, attend and settle: a decode step of one layer
+  kDecode,  // a greedy decode step of a whole model
 };
-inline constexpr int kBenchOps = 5;
+inline constexpr int kBenchOps = 5;  // of a layer: all but kDecode
 
 struct BenchShape {
   int q_heads = 0;  // a multiple of kv_heads
@@ -44,18 +45,21 @@ struct BenchTimes {
 };
 
 // Bytes that a call must move, of what comes in and what the caches hold: kEncode: a context in,
-// `filled` held then; kAppend, kSeal: a step's rows in; kAttend: `held` read; kStep: both.
+// `filled` held then; kAppend, kSeal: a step's rows in; kAttend, kDecode: `held` read; kStep: both.
 inline int64_t moved_bytes(BenchOp op, int64_t context_in, int64_t step_in, int64_t filled,
                            int64_t held) {
   if (op == BenchOp::kEncode) return context_in + filled;
-  return (op == BenchOp::kAttend ? 0 : step_in) +
-         (op == BenchOp::kAttend || op == BenchOp::kStep ? held : 0);
+  if (op == BenchOp::kAttend || op == BenchOp::kDecode) return held;
+  return step_in + (op == BenchOp::kStep ? held : 0);
 }
 
 // Cannot be copied or moved by its users; not for several threads.
 class LayerBench {
  public:
   virtual ~LayerBench() = default;
+
+  // Layers that are timed and counted together: of kDecode the model's.
+  virtual int64_t layers() const { return 1; }
 
   // Whether there is a length at which `op` is done: kSeal only of schemes that seal several tokens
   // at once.

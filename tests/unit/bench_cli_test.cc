@@ -10,6 +10,7 @@
 #include "tests/support/bench_document.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
 
 namespace kvx {
 namespace {
@@ -93,6 +94,39 @@ TEST(BenchCli, MeasuresEveryCombination) {
     EXPECT_LT(*record.bits, 17);
   }
   EXPECT_GT(document.sessions.at(0).read.median, 0);
+}
+
+TEST(BenchCli, TimesAModel) {
+  test::TempDir dir;
+  test::TinyModelSpec spec;
+  const std::string model = dir / "model";
+  test::write_tiny_model(model, spec);
+  const Words words{"bench",  "--backend", "cpu",          "--model", model, "--scheme",
+                    "fp:f32", "--scheme",  "int:k8v8,g16", "--batch", "1,3", "--tokens",
+                    "40",     "--out",     dir / "run",    "--quiet"};
+  const Outcome outcome = kvx_run(words);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("Decode step of a model"), std::string::npos) << outcome.out;
+  const bench::Document document = bench::read_document(dir / "run");
+  ASSERT_EQ(document.records.size(), 4u);
+  for (const bench::Record& r : document.records) {
+    EXPECT_EQ(r.op, BenchOp::kDecode);
+    EXPECT_EQ(r.model, model);
+    EXPECT_EQ(r.shape.q_heads, spec.heads);
+    // Values of all layers, K and V: 40 tokens of every sequence.
+    const auto values = static_cast<double>(r.shape.sequences * 40 * spec.layers * spec.kv_heads *
+                                            spec.head_dim * 2);
+    EXPECT_DOUBLE_EQ(static_cast<double>(r.bytes), values * *r.bits / 8);
+    EXPECT_EQ(*r.bits, r.name == "fp@1:f32" ? 32 : 10);  // and scale and zero of 16 values
+    EXPECT_FALSE(bench::of_read(document, r));
+  }
+  expect_refused(
+      {"bench", "--backend", "cpu", "--model", model, "--scheme", "fp:f32", "--dim", "64"}, 2,
+      "--dim: of a layer alone, not of --model");
+  expect_refused({"bench", "--backend", "cpu", "--model", "random:llama-9b", "--scheme", "fp:f32"},
+                 2,
+                 "--model 'random:llama-9b': must be one of random:llama-8b, random:qwen-1.5b; "
+                 "did you mean 'random:llama-8b'?");
 }
 
 TEST(BenchCli, ContinuesAFolderAndComparesWithIt) {
