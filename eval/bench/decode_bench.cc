@@ -1,11 +1,11 @@
 #include "eval/bench/decode_bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
-#include <utility>
 
 #include "eval/backend.h"
+#include "eval/bench/host_work.h"
+#include "gpu/bench/registry.h"
 
 namespace kvx::bench {
 namespace {
@@ -17,9 +17,11 @@ int64_t steps_of(const Plan& plan) { return plan.backend == eval::kCpu ? 1 : 16;
 
 class DecodeBench final : public LayerBench {
  public:
-  DecodeBench(const Plan& plan, eval::Backend& backend, const Descriptor& scheme,
-              const CacheConfig& config, const BenchShape& shape, const BenchInputs& inputs)
+  DecodeBench(const Plan& plan, eval::Backend& backend, int64_t cache_bytes,
+              const Descriptor& scheme, const CacheConfig& config, const BenchShape& shape,
+              const BenchInputs& inputs)
       : shape_(shape),
+        cache_bytes_(cache_bytes),
         steps_(steps_of(plan)),
         engine_(backend.engine({.scheme = scheme,
                                 .arithmetic = config.arithmetic,
@@ -46,21 +48,16 @@ class DecodeBench final : public LayerBench {
   int64_t layers() const override { return engine_.config().layers; }
   bool has(BenchOp op) const override { return op == BenchOp::kDecode; }
   int64_t length(BenchOp) const override { return shape_.tokens; }
-  int64_t bytes(BenchOp op) const override {
-    return moved_bytes(op, 0, 0, 0, used_[0].total() + used_[1].total());
-  }
+  int64_t bytes(BenchOp) const override { return used_[0].total() + used_[1].total(); }
   ByteCount used(Side side) const override { return used_[static_cast<size_t>(side)]; }
 
   BenchTimes time(BenchOp, int samples) override {
     BenchTimes times;
-    times.calls = steps_, times.buffers = 1, times.cold = true;
+    times.calls = steps_, times.buffers = 1;
+    times.cold = bytes(BenchOp::kDecode) > 3 * cache_bytes_;
     step();
-    for (int i = 0; i < samples; ++i) {
-      const auto start = std::chrono::steady_clock::now();
-      step();
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-      times.seconds.push_back(took.count() / static_cast<double>(steps_));
-    }
+    for (int i = 0; i < samples; ++i)
+      times.seconds.push_back(seconds_of([this] { step(); }) / static_cast<double>(steps_));
     return times;
   }
   std::vector<float> attended(bool) override {
@@ -69,20 +66,13 @@ class DecodeBench final : public LayerBench {
 
  private:
   void fill(const BenchInputs& inputs) {
-    const int64_t width = int64_t{shape_.kv_heads} * shape_.head_dim;
-    std::vector<float> rows[2];
-    for (const auto& [to, from] :
-         {std::pair{&rows[0], &inputs.k}, std::pair{&rows[1], &inputs.v}}) {
-      to->reserve(static_cast<size_t>(shape_.tokens * width));
-      while (std::ssize(*to) < shape_.tokens * width) {
-        const int64_t some = std::min(std::ssize(*from), shape_.tokens * width - std::ssize(*to));
-        to->insert(to->end(), from->begin(), from->begin() + some);
-      }
-    }
+    const int64_t values = shape_.tokens * shape_.kv_heads * shape_.head_dim;
+    const std::vector<float> k = repeated(inputs.k, values), v = repeated(inputs.v, values);
+    const auto rows = [&](const std::vector<float>& of) {
+      return dense_rows(of.data(), shape_.tokens, shape_.kv_heads, shape_.head_dim);
+    };
     for (int layer = 0; layer < layers(); ++layer)
-      engine_.append(sequences_.front(), layer,
-                     dense_rows(rows[0].data(), shape_.tokens, shape_.kv_heads, shape_.head_dim),
-                     dense_rows(rows[1].data(), shape_.tokens, shape_.kv_heads, shape_.head_dim));
+      engine_.append(sequences_.front(), layer, rows(k), rows(v));
   }
   void step() {
     const std::vector<int32_t> chosen = engine_.greedy(sequences_, next_, steps_);
@@ -90,6 +80,7 @@ class DecodeBench final : public LayerBench {
   }
 
   const BenchShape shape_;
+  const int64_t cache_bytes_;  // of the last level where the caches are
   const int64_t steps_;
   model::Transformer& engine_;
   std::vector<SeqId> sequences_;
@@ -102,9 +93,12 @@ class DecodeBench final : public LayerBench {
 BenchMaker decode_benches(const Plan& plan) {
   const std::shared_ptr<eval::Backend> backend =
       eval::open_backend(plan.backend, *plan.checkpoint, 0);
-  return [&plan, backend](const Descriptor& scheme, const CacheConfig& config,
-                          const BenchShape& shape, const BenchInputs& inputs) {
-    return std::make_unique<DecodeBench>(plan, *backend, scheme, config, shape, inputs);
+  const int64_t cache_bytes =
+      plan.backend == eval::kCpu ? last_cache_bytes() : gpu::device_info().l2_bytes;
+  return [&plan, backend, cache_bytes](const Descriptor& scheme, const CacheConfig& config,
+                                       const BenchShape& shape, const BenchInputs& inputs) {
+    return std::make_unique<DecodeBench>(plan, *backend, cache_bytes, scheme, config, shape,
+                                         inputs);
   };
 }
 

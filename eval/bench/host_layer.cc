@@ -1,13 +1,12 @@
 #include "eval/bench/host_layer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <functional>
 #include <optional>
 #include <utility>
+
+#include "eval/bench/host_work.h"
 
 namespace kvx::bench {
 namespace {
@@ -17,14 +16,6 @@ constexpr Side kSides[] = {Side::kK, Side::kV};
 constexpr int64_t kLengths = 1024;
 constexpr int kMostRateSamples = 10;
 
-template <class Work>
-double seconds_of(const Work& work) {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point begin = Clock::now();
-  work();
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 class HostLayer final : public LayerBench {
  public:
   HostLayer(const StoredCacheFactory& factory, const CacheConfig& given, const BenchShape& shape,
@@ -33,11 +24,11 @@ class HostLayer final : public LayerBench {
     CacheConfig config = given;
     config.shape = {.layer = 0, .kv_heads = shape.kv_heads, .head_dim = shape.head_dim};
     cache_ = factory(config);
-    rows_[0] = repeated(inputs.k, shape.tokens + kLengths + shape.queries);
-    rows_[1] = repeated(inputs.v, shape.tokens + kLengths + shape.queries);
+    rows_[0] = repeated_rows(inputs.k, shape.tokens + kLengths + shape.queries);
+    rows_[1] = repeated_rows(inputs.v, shape.tokens + kLengths + shape.queries);
     const int64_t step_rows = shape.sequences * shape.queries;
-    step_rows_[0] = repeated(inputs.k, step_rows);
-    step_rows_[1] = repeated(inputs.v, step_rows);
+    step_rows_[0] = repeated_rows(inputs.k, step_rows);
+    step_rows_[1] = repeated_rows(inputs.v, step_rows);
     open_context();
     for (const SeqId seq : base_)
       for (const Side side : kSides) filled_ += cache_->used(seq, side);
@@ -65,7 +56,7 @@ class HostLayer final : public LayerBench {
         op == BenchOp::kEncode ? bytes(op) : used_[0].total() + used_[1].total();
     BenchTimes times;
     times.calls = times.buffers = 1;
-    times.cold = touched > 3 * std::max<int64_t>(sysconf(_SC_LEVEL3_CACHE_SIZE), 0);
+    times.cold = touched > 3 * last_cache_bytes();
     once(op);
     for (int i = 0; i < samples; ++i) times.seconds.push_back(once(op));
     return times;
@@ -82,10 +73,8 @@ class HostLayer final : public LayerBench {
   int64_t bytes_in(int64_t tokens) const {
     return shape_.sequences * tokens * shape_.kv_heads * shape_.head_dim * 4 * 2;
   }
-  std::vector<float> repeated(const std::vector<float>& block, int64_t rows) const {
-    std::vector<float> values(static_cast<size_t>(rows * shape_.kv_heads * shape_.head_dim));
-    for (size_t i = 0; i < values.size(); ++i) values[i] = block[i % block.size()];
-    return values;
+  std::vector<float> repeated_rows(const std::vector<float>& block, int64_t rows) const {
+    return repeated(block, rows * shape_.kv_heads * shape_.head_dim);
   }
   static ConstRows view(const std::vector<float>& values, int64_t tokens, int heads, int dim) {
     return dense_rows(values.data(), tokens, heads, dim);

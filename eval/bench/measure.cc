@@ -53,22 +53,21 @@ std::string device_name(const Plan& plan) {
 Machine open_machine(const Plan& plan) {
   Machine machine;
   machine.device = device_name(plan);
-  if (!plan.model.empty()) machine.make = decode_benches(plan);
   if (plan.backend == eval::kCpu) {
     const HostRates rates = host_rates(plan.samples);
     machine.read = spread_of(rates.read);
     machine.copy = spread_of(rates.copy);
-    if (!machine.make)
-      machine.make = [&plan](const Descriptor& scheme, const CacheConfig& config,
-                             const BenchShape& shape, const BenchInputs& inputs) {
-        return make_host_layer(plan.artifacts.factory(scheme), config, shape, inputs);
-      };
+    machine.make = [&plan](const Descriptor& scheme, const CacheConfig& config,
+                           const BenchShape& shape, const BenchInputs& inputs) {
+      return make_host_layer(plan.artifacts.factory(scheme), config, shape, inputs);
+    };
   } else {
     const gpu::MemoryRates rates = gpu::memory_rates(plan.samples);
     machine.read = spread_of(rates.read);
     machine.copy = spread_of(rates.copy);
-    if (!machine.make) machine.make = gpu::make_layer_bench;
+    machine.make = gpu::make_layer_bench;
   }
+  if (!plan.model.empty()) machine.make = decode_benches(plan);
   return machine;
 }
 

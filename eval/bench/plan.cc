@@ -68,34 +68,20 @@ Heads parse_heads(const std::string& text) {
   return {static_cast<int>(q), static_cast<int>(kv)};
 }
 
-// Of a model: its heads, batches and contexts.
-std::vector<BenchShape> model_shapes(const Options& options, const model::ModelConfig& config) {
+std::vector<BenchShape> parse_shapes(const Options& options, const std::vector<Heads>& all_heads,
+                                     const std::vector<int64_t>& dims) {
   std::vector<BenchShape> shapes;
-  for (const int64_t sequences : integers_of(options, "batch", kMostSequences))
-    for (const int64_t tokens : integers_of(options, "tokens", kMostTokens))
-      shapes.push_back({.q_heads = static_cast<int>(config.heads),
-                        .kv_heads = static_cast<int>(config.kv_heads),
-                        .head_dim = static_cast<int>(config.head_dim),
-                        .sequences = sequences,
-                        .tokens = tokens});
-  return shapes;
-}
-
-std::vector<BenchShape> parse_shapes(const Options& options) {
-  std::vector<BenchShape> shapes;
-  for (const std::string& heads : values_of(options, "heads"))
-    for (const int64_t dim : integers_of(options, "dim", 1024))
+  for (const auto& [q, kv] : all_heads)
+    for (const int64_t dim : dims)
       for (const int64_t sequences : integers_of(options, "batch", kMostSequences))
         for (const int64_t tokens : integers_of(options, "tokens", kMostTokens))
-          for (const int64_t queries : integers_of(options, "queries", 8)) {
-            const auto [q, kv] = parse_heads(heads);
+          for (const int64_t queries : integers_of(options, "queries", 8))
             shapes.push_back({.q_heads = q,
                               .kv_heads = kv,
                               .head_dim = static_cast<int>(dim),
                               .sequences = sequences,
                               .tokens = tokens,
                               .queries = queries});
-          }
   if (std::ssize(shapes) > kMostShapes)
     throw usage_error(fmt::format("{} shapes asked for, at most {}", shapes.size(), kMostShapes));
   return shapes;
@@ -129,7 +115,10 @@ void read_model(const Options& options, Plan& plan) {
   plan.checkpoint = plan.model.starts_with(kRandomPrefix) ? random_checkpoint(plan.model)
                                                           : model::Checkpoint::open(plan.model);
   plan.ops = {BenchOp::kDecode};
-  plan.shapes = model_shapes(options, plan.checkpoint->config());
+  const model::ModelConfig& config = plan.checkpoint->config();
+  plan.shapes =
+      parse_shapes(options, {{static_cast<int>(config.heads), static_cast<int>(config.kv_heads)}},
+                   {config.head_dim});
 }
 
 void check_backend(const Plan& plan) {
@@ -209,7 +198,10 @@ Plan read_plan(const Options& options, const eval::Note& note) {
     read_model(options, plan);
   } else {
     plan.ops = parse_ops(options);
-    plan.shapes = parse_shapes(options);
+    std::vector<Heads> all_heads;
+    for (const std::string& heads : values_of(options, "heads"))
+      all_heads.push_back(parse_heads(heads));
+    plan.shapes = parse_shapes(options, all_heads, integers_of(options, "dim", 1024));
   }
   plan.artifacts = eval::artifact_store(options);
   const auto schemes = eval::parse_schemes(options.list("scheme"), plan.artifacts, note);

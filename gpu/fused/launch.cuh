@@ -36,13 +36,14 @@ bool launch(KernelArgs args, cudaStream_t stream) {
 
 template <int kDim, int kQueries>
 bool launch(const KernelArgs& args, cudaStream_t stream) {
+  constexpr int kMost = kDim == 128 ? 4 : 2;  // groups of 32
   switch (args.part.groups) {
     case 1:
       return launch<kDim, kQueries, 1>(args, stream);
     case 2:
       return launch<kDim, kQueries, 2>(args, stream);
     default:
-      return launch < kDim, kQueries, kDim == 128 ? 4 : 2 > (args, stream);
+      return launch<kDim, kQueries, kMost>(args, stream);
   }
 }
 

@@ -45,12 +45,12 @@ struct BenchTimes {
 };
 
 // Bytes that a call must move, of what comes in and what the caches hold: kEncode: a context in,
-// `filled` held then; kAppend, kSeal: a step's rows in; kAttend, kDecode: `held` read; kStep: both.
+// `filled` held then; kAppend, kSeal: a step's rows in; kAttend: `held` read; kStep: both.
 inline int64_t moved_bytes(BenchOp op, int64_t context_in, int64_t step_in, int64_t filled,
                            int64_t held) {
   if (op == BenchOp::kEncode) return context_in + filled;
-  if (op == BenchOp::kAttend || op == BenchOp::kDecode) return held;
-  return step_in + (op == BenchOp::kStep ? held : 0);
+  return (op == BenchOp::kAttend ? 0 : step_in) +
+         (op == BenchOp::kAttend || op == BenchOp::kStep ? held : 0);
 }
 
 // Cannot be copied or moved by its users; not for several threads.
@@ -67,7 +67,7 @@ class LayerBench {
   // Tokens of a sequence at the end of `op`: tokens, or up to some more where the length decides
   // what is sealed.
   virtual int64_t length(BenchOp op) const = 0;
-  // moved_bytes of this layer, as counted.
+  // moved_bytes of this layer, as counted; of kDecode what the caches hold.
   virtual int64_t bytes(BenchOp op) const = 0;
   // Counted bytes of all sequences after kAppend.
   virtual ByteCount used(Side side) const = 0;
