@@ -84,10 +84,6 @@ int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape, int q
 
 namespace attention {
 
-float scale(int head_dim) {
-  return static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(head_dim)));
-}
-
 void fold(const AttendArgs& args, cudaStream_t stream) {
   const int dim = args.view[0].shape.head_dim;
   const dim3 grid(static_cast<unsigned>(args.q_heads), static_cast<unsigned>(args.pass.max_count),

@@ -3,6 +3,8 @@
 // themselves and folded afterwards. This part knows no codec.
 #pragma once
 
+#include <cmath>
+
 #include "gpu/cache/kernels.h"
 
 namespace kvx::gpu {
@@ -20,7 +22,9 @@ int64_t attend_scratch_floats(const Pass& bounds, const CacheShape& shape, int q
 namespace attention {
 
 // log2(e) / sqrt(d), both in binary64, rounded to binary32.
-float scale(int head_dim);
+inline float scale(int head_dim) {
+  return static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(head_dim)));
+}
 
 // Partials of the form `split`: o [span][token of span][q head][segment][head dim], then (m, l)
 // [span][token of span][q head][segment][2]. Those of segments that a query does not see are

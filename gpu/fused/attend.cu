@@ -5,6 +5,7 @@
 
 #include "gpu/cache/attend.h"
 #include "gpu/common/check.h"
+#include "gpu/common/shared_memory.cuh"
 #include "gpu/common/successor.cuh"
 #include "gpu/fused/attend.h"
 #include "gpu/fused/launch.h"
@@ -20,7 +21,7 @@ constexpr int64_t kFewBlocks = 66, kManyBlocks = 256;
 // Step 11 over the parts in scratch, and 12; a block has one query.
 __global__ void __launch_bounds__(kFoldThreads)
     fold_parts(const __grid_constant__ KernelArgs args) {
-  extern __shared__ float folded[];
+  float* const folded = dynamic_shared<float>();
   wait_for_predecessors();
   let_successor_begin();
   const int query_tile = static_cast<int>(blockIdx.x) / args.queries;

@@ -2,34 +2,12 @@
 // steps 11 and 12).
 #pragma once
 
-#include "gpu/fused/async_copy.cuh"
+#include "gpu/fused/cluster_memory.cuh"
 #include "gpu/fused/fold.cuh"
 
 namespace kvx::gpu::fused {
 
 inline constexpr int kMostCluster = 8;
-
-// All blocks of the cluster have come here, but those that have ended.
-__device__ inline void sync_cluster() {
-  asm volatile(
-      "barrier.cluster.arrive;\n"
-      "barrier.cluster.wait;" ::
-          : "memory");
-}
-// What `local` points to in the shared memory of another block of the cluster.
-__device__ inline float load_remote(const float* local, int block) {
-  float x;
-  asm volatile(
-      "{\n"
-      ".reg .b32 at;\n"
-      "mapa.shared::cluster.u32 at, %1, %2;\n"
-      "ld.shared::cluster.f32 %0, [at];\n"
-      "}"
-      : "=f"(x)
-      : "r"(shared_address(local)), "r"(block)
-      : "memory");
-  return x;
-}
 
 // Block `block` of `blocks` that have rows, each with its part at `part`, [query][PartShape]; each
 // gives some channels out. Parts are segments of one span, or spans.

@@ -4,6 +4,7 @@
 // together; then parts are folded in ascending order.
 #pragma once
 
+#include "gpu/common/shared_memory.cuh"
 #include "gpu/common/successor.cuh"
 #include "gpu/fused/cluster.cuh"
 #include "gpu/fused/plain_tile.cuh"
@@ -22,9 +23,8 @@ inline constexpr int kResident = kGroups == 1 ? 2 : 1;
 template <int kDim, int kQueries, int kGroups>
 __global__ void __launch_bounds__(kThreads, kResident<kGroups>)
     fused_kernel(const __grid_constant__ KernelArgs args, const __grid_constant__ SharedPlan plan) {
-  extern __shared__ float4 shared4[];
-  __shared__ Limits limits;
-  std::byte* const shared = reinterpret_cast<std::byte*>(shared4);
+  std::byte* const shared = dynamic_shared<std::byte>();
+  Limits& limits = shared_variable<Limits>();
 
   const int block = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int span_index = static_cast<int>(blockIdx.z);
