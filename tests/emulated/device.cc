@@ -1,0 +1,420 @@
+#include "tests/emulated/device.h"
+
+#include <algorithm>
+#include <boost/context/fiber.hpp>
+#include <boost/context/protected_fixedsize_stack.hpp>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tests/emulated/builtins.h"
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+namespace kvx::emulated {
+namespace {
+
+constexpr size_t kMostShared = 227 << 10;  // bytes of a block
+constexpr size_t kGuard = 1 << 10;
+constexpr std::byte kGuardByte{0xA7};
+constexpr size_t kStackBytes = 256 << 10;
+
+enum class State : uint8_t { kReady, kWarp, kBlock, kCluster, kCondition, kEnded };
+
+struct Copy {
+  std::byte* to;
+  const std::byte* from;
+  size_t bytes;
+  int64_t group;
+};
+
+struct Block;
+struct Thread {
+  State state = State::kReady;
+  const char* operation = "";
+  Place place;
+  void* mine = nullptr;
+  Act act = nullptr;
+  const std::function<bool()>* holds = nullptr;
+  uint3 index = {};
+  Block* block = nullptr;
+  bool waited = false;
+  std::vector<Copy> copies;
+  int64_t group = 0;  // of copies that is open
+};
+
+struct Block {
+  uint3 index = {};
+  int rank = 0;
+  std::vector<Thread> threads;
+  std::vector<int> warps;  // in the order in which they run
+  int lanes[32];
+  std::unique_ptr<std::byte[]> memory;
+  std::byte* shared = nullptr;
+  size_t shared_bytes = 0;
+  std::map<const void*, std::unique_ptr<std::byte[]>> variables;
+  std::vector<Block>* cluster = nullptr;
+};
+
+// A fiber runs the threads that are given to it, one after the other.
+class Fiber {
+ public:
+  Fiber()
+      : fiber_(std::allocator_arg, boost::context::protected_fixedsize_stack(kStackBytes),
+               [this](boost::context::fiber&& scheduler) {
+                 scheduler_ = std::move(scheduler);
+                 for (;;) {
+                   try {
+                     (*kernel_)();
+                   } catch (const std::exception&) {
+                     error_ = std::current_exception();
+                   }
+                   thread_->state = State::kEnded;
+                   stop();
+                 }
+                 return std::move(scheduler_);
+               }) {}
+  void give(Thread* thread, const std::function<void()>* kernel) {
+    thread_ = thread, kernel_ = kernel;
+  }
+  void resume() {
+    fiber_ = std::move(fiber_).resume();
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+  // Of the fiber that runs.
+  void stop() { scheduler_ = std::move(scheduler_).resume(); }
+
+ private:
+  Thread* thread_ = nullptr;
+  const std::function<void()>* kernel_ = nullptr;
+  std::exception_ptr error_;
+  boost::context::fiber fiber_, scheduler_;
+};
+
+// One kernel at a time.
+Thread* running = nullptr;
+Fiber* running_fiber = nullptr;
+
+uint64_t first_seed() {
+  const char* text = std::getenv("KVX_EMULATED_SEED");
+  return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
+}
+uint64_t& seed() {
+  static uint64_t value = first_seed();
+  return value;
+}
+
+std::map<const void*, size_t>& allowed_shared() {
+  static std::map<const void*, size_t> bytes;
+  return bytes;
+}
+
+class Order {
+ public:
+  explicit Order(uint64_t seed) : state_(seed) {}
+  std::vector<int> of(int count) {
+    std::vector<int> order(static_cast<size_t>(count));
+    std::iota(order.begin(), order.end(), 0);
+    if (state_ == 0) return order;
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[next() % i]);
+    return order;
+  }
+
+ private:
+  uint64_t next() {  // splitmix64
+    uint64_t z = state_ += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+  }
+  uint64_t state_;
+};
+
+std::string where(const Thread& t) {
+  const uint3 b = t.block->index;
+  char text[400];
+  const char* file = t.place.file == nullptr ? "" : t.place.file;
+  if (const char* from = std::strstr(file, "gpu/")) file = from;
+  std::snprintf(text, sizeof text, "block %u %u %u thread %u: %s%s%s:%d", b.x, b.y, b.z, t.index.x,
+                t.state == State::kEnded ? "ended" : t.operation,
+                t.state == State::kEnded ? ", last in " : " at ", file, t.place.line);
+  return text;
+}
+
+bool same_place(const Thread& a, const Thread& b) {
+  return a.act == b.act && a.place.line == b.place.line &&
+         (a.place.file == b.place.file || std::strcmp(a.place.file, b.place.file) == 0);
+}
+
+class Cluster {
+ public:
+  Cluster(const Launch& launch, std::vector<Fiber>& fibers, std::vector<Block>& blocks)
+      : launch_(launch), fibers_(fibers), blocks_(blocks) {}
+
+  void run() {
+    for (bool ended = false; !ended;) {
+      bool progress = false;
+      ended = true;
+      for (Block& block : blocks_) {
+        while (run_block(block)) progress = true;
+        for (const Thread& t : block.threads) ended &= t.state == State::kEnded;
+      }
+      if (pass(State::kCluster)) progress = true;
+      if (!progress && !ended) stuck();
+    }
+  }
+
+ private:
+  bool run_block(Block& block) {
+    bool progress = false;
+    for (const int warp : block.warps)
+      while (run_warp(block, warp)) progress = true;
+    return meet(block) || progress;
+  }
+  bool run_warp(Block& block, int warp) {
+    bool progress = false;
+    int met = 0;
+    for (const int lane : block.lanes) {
+      Thread& t = block.threads[static_cast<size_t>(32 * warp + lane)];
+      if (t.state == State::kReady || (t.state == State::kCondition && (*t.holds)())) {
+        resume(t);
+        progress = true;
+      }
+      met += t.state == State::kWarp ? 1 : 0;
+    }
+    if (met < 32) return progress;
+    Thread* const first = &block.threads[static_cast<size_t>(32 * warp)];
+    void* mine[32];
+    for (int i = 0; i < 32; ++i) {
+      if (!same_place(first[0], first[i]))
+        fail("lanes of a warp in different operations:\n  %s\n  %s", where(first[0]).c_str(),
+             where(first[i]).c_str());
+      mine[i] = first[i].mine;
+      first[i].state = State::kReady;
+    }
+    running = first;
+    first->act(mine);
+    return true;
+  }
+  void resume(Thread& t) {
+    t.state = State::kReady;
+    running = &t;
+    threadIdx = t.index, blockIdx = t.block->index;
+    running_fiber =
+        &fibers_[static_cast<size_t>(t.block - blocks_.data()) * t.block->threads.size() +
+                 static_cast<size_t>(&t - t.block->threads.data())];
+    running_fiber->resume();
+    if (t.state == State::kEnded && launch_.early && !t.waited)
+      fail("%s, without wait_for_predecessors()", where(t).c_str());
+  }
+  static bool meet(Block& block) {
+    for (const Thread& t : block.threads) {
+      if (t.state != State::kBlock) return false;
+      if (!same_place(t, block.threads[0]))
+        fail("threads of a block in different barriers:\n  %s\n  %s",
+             where(block.threads[0]).c_str(), where(t).c_str());
+    }
+    for (Thread& t : block.threads) t.state = State::kReady;
+    return true;
+  }
+  // Lets all threads of the cluster go on that have not ended, if all are in `state`.
+  bool pass(State state) {
+    bool any = false;
+    for (const Block& block : blocks_)
+      for (const Thread& t : block.threads) {
+        if (t.state != state && t.state != State::kEnded) return false;
+        any |= t.state == state;
+      }
+    for (Block& block : blocks_)
+      for (Thread& t : block.threads)
+        if (t.state == state) t.state = State::kReady;
+    return any;
+  }
+  [[noreturn]] void stuck() const {
+    std::string text;
+    int lines = 0;
+    for (const Block& block : blocks_)
+      for (const Thread& t : block.threads) {
+        const Thread* before = &t == block.threads.data() ? nullptr : &t - 1;
+        if (before != nullptr && before->state == t.state && same_place(*before, t)) continue;
+        if (++lines <= 24) text += "\n  from " + where(t);
+      }
+    fail("threads wait for others that never come:%s", text.c_str());
+  }
+
+  const Launch& launch_;
+  std::vector<Fiber>& fibers_;
+  std::vector<Block>& blocks_;
+};
+
+void set_up(Block& block, const Launch& launch, Order& order) {
+  const size_t count = size_t{launch.block[0]} * launch.block[1] * launch.block[2];
+  block.threads.assign(count, {});
+  for (size_t i = 0; i < count; ++i) {
+    Thread& t = block.threads[i];
+    const auto n = static_cast<unsigned>(i);
+    t.index = {n % launch.block[0], n / launch.block[0] % launch.block[1],
+               n / launch.block[0] / launch.block[1]};
+    t.block = &block;
+  }
+  block.warps = order.of(static_cast<int>(count / 32));
+  const std::vector<int> lanes = order.of(32);
+  std::copy(lanes.begin(), lanes.end(), block.lanes);
+  if (block.memory == nullptr)
+    block.memory = std::make_unique<std::byte[]>(kMostShared + 2 * kGuard + 1024);
+  const auto at = reinterpret_cast<uintptr_t>(block.memory.get()) + kGuard;
+  block.shared = block.memory.get() + kGuard + ((at + 1023) / 1024 * 1024 - at);
+  block.shared_bytes = launch.shared_bytes;
+  std::memset(block.shared - kGuard, static_cast<int>(kGuardByte), kGuard);
+  std::memset(block.shared, static_cast<int>(kPattern), launch.shared_bytes);
+  std::memset(block.shared + launch.shared_bytes, static_cast<int>(kGuardByte), kGuard);
+  block.variables.clear();
+}
+
+void check_guards(const Block& block) {
+  for (const std::byte* guard : {block.shared - kGuard, block.shared + block.shared_bytes})
+    for (size_t i = 0; i < kGuard; ++i)
+      if (guard[i] != kGuardByte)
+        fail("block %u %u %u wrote at %td of %zu bytes of shared memory", block.index.x,
+             block.index.y, block.index.z, guard + i - block.shared, block.shared_bytes);
+}
+
+void stop(State state, const char* operation, Place place, void* mine = nullptr,
+          Act act = nullptr) {
+  running->state = state;
+  running->mine = mine, running->act = act;
+  running->operation = operation, running->place = place;
+  running_fiber->stop();
+}
+
+}  // namespace
+
+void fail(const char* format, ...) {
+  char text[4000];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  throw std::runtime_error(std::string("emulated device: ") + text);
+}
+
+void set_order(uint64_t value) { seed() = value; }
+
+void allow_shared(const void* kernel, size_t bytes) {
+  if (bytes > kMostShared) fail("%zu bytes of shared memory", bytes);
+  allowed_shared()[kernel] = bytes;
+}
+
+void run(const Launch& launch, const std::function<void()>& kernel) {
+  const size_t count = size_t{launch.block[0]} * launch.block[1] * launch.block[2];
+  if (count == 0 || count % 32 != 0 || count > 1024) fail("a block of %zu threads", count);
+  const auto allowed = allowed_shared().find(launch.kernel);
+  if (launch.shared_bytes > (allowed == allowed_shared().end() ? 48u << 10 : allowed->second))
+    fail("%zu bytes of shared memory, which nobody asked for", launch.shared_bytes);
+  if (launch.grid[0] % launch.cluster != 0)
+    fail("%u blocks in clusters of %u", launch.grid[0], launch.cluster);
+  static std::vector<Fiber> fibers;
+  static std::vector<Block> blocks;
+  if (fibers.size() < count * launch.cluster) fibers = std::vector<Fiber>(count * launch.cluster);
+  if (blocks.size() != launch.cluster) blocks = std::vector<Block>(launch.cluster);
+  blockDim = {launch.block[0], launch.block[1], launch.block[2]};
+  gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
+  Order order(seed());
+  const unsigned in_x = launch.grid[0] / launch.cluster;
+  try {
+    for (const int i : order.of(static_cast<int>(in_x * launch.grid[1] * launch.grid[2]))) {
+      const auto n = static_cast<unsigned>(i);
+      const std::vector<int> ranks = order.of(static_cast<int>(launch.cluster));
+      for (size_t b = 0; b < blocks.size(); ++b) {
+        Block& block = blocks[b];
+        set_up(block, launch, order);
+        block.rank = ranks[b];
+        block.index = {n % in_x * launch.cluster + static_cast<unsigned>(block.rank),
+                       n / in_x % launch.grid[1], n / in_x / launch.grid[1]};
+        block.cluster = &blocks;
+        for (size_t t = 0; t < count; ++t) fibers[b * count + t].give(&block.threads[t], &kernel);
+      }
+      Cluster(launch, fibers, blocks).run();
+      for (const Block& block : blocks) check_guards(block);
+    }
+  } catch (...) {
+    fibers.clear();  // what they ran is given up
+    throw;
+  }
+}
+
+void meet_warp(const char* operation, Place place, void* mine, Act act) {
+  stop(State::kWarp, operation, place, mine, act);
+}
+void meet_block(const char* operation, Place place) { stop(State::kBlock, operation, place); }
+void meet_cluster(const char* operation, Place place) { stop(State::kCluster, operation, place); }
+void wait_until(const char* operation, Place place, const std::function<bool()>& holds) {
+  if (holds()) return;
+  running->holds = &holds;
+  stop(State::kCondition, operation, place);
+}
+
+std::byte* dynamic_shared() { return running->block->shared; }
+void* shared_variable(const void* name, size_t bytes) {
+  auto& variable = running->block->variables[name];
+  if (variable == nullptr) {
+    variable = std::make_unique<std::byte[]>(bytes);
+    std::memset(variable.get(), static_cast<int>(kPattern), bytes);
+  }
+  return variable.get();
+}
+
+const std::byte* in_block(const void* local, int block) {
+  const Block& mine = *running->block;
+  const auto* at = static_cast<const std::byte*>(local);
+  for (const Block& other : *mine.cluster) {
+    if (other.rank != block) continue;
+    for (const Thread& t : other.threads)
+      if (t.state == State::kEnded) fail("%s, and its shared memory is read", where(t).c_str());
+    return other.shared + (at - mine.shared);
+  }
+  fail("block %d of a cluster of %zu", block, mine.cluster->size());
+}
+
+uint32_t shared_offset(const void* address, size_t bytes) {
+  const Block& block = *running->block;
+  const ptrdiff_t at = static_cast<const std::byte*>(address) - block.shared;
+  if (at < 0 || static_cast<size_t>(at) + bytes > block.shared_bytes)
+    fail("block %u %u %u thread %u: %td is no address in %zu bytes of shared memory", block.index.x,
+         block.index.y, block.index.z, running->index.x, at, block.shared_bytes);
+  if (static_cast<size_t>(at) % bytes != 0)
+    fail("block %u %u %u thread %u: %zu bytes at %td of shared memory", block.index.x,
+         block.index.y, block.index.z, running->index.x, bytes, at);
+  return static_cast<uint32_t>(at);
+}
+
+void begin_copy(void* to, const void* from, size_t bytes) {
+  shared_offset(to, bytes);
+  if (reinterpret_cast<uintptr_t>(from) % bytes != 0)
+    fail("thread %u copies %zu bytes from %p", running->index.x, bytes, from);
+  std::memset(to, static_cast<int>(kPattern), bytes);
+  running->copies.push_back(
+      {static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes, running->group});
+}
+void end_copy_group() { ++running->group; }
+void wait_copy_groups(int pending) {
+  auto& copies = running->copies;
+  const int64_t end = running->group - pending;
+  size_t done = 0;
+  for (; done < copies.size() && copies[done].group < end; ++done)
+    std::memcpy(copies[done].to, copies[done].from, copies[done].bytes);
+  copies.erase(copies.begin(), copies.begin() + static_cast<ptrdiff_t>(done));
+}
+
+void note_wait() { running->waited = true; }
+
+}  // namespace kvx::emulated
