@@ -55,6 +55,7 @@ struct Thread {
 struct Block {
   uint3 index = {};
   int rank = 0;
+  size_t ended = 0;  // threads
   std::vector<Thread> threads;
   std::vector<int> warps;  // in the order in which they run
   int lanes[32];
@@ -67,9 +68,12 @@ struct Block {
 
 // A fiber runs the threads that are given to it, one after the other.
 class Fiber {
+  using Stacks = boost::context::protected_fixedsize_stack;
+
  public:
-  Fiber()
-      : fiber_(std::allocator_arg, boost::context::protected_fixedsize_stack(kStackBytes),
+  Fiber() : Fiber(Stacks(kStackBytes)) {}
+  explicit Fiber(Stacks stacks)
+      : fiber_(std::allocator_arg, staggered(stacks.allocate()), stacks,
                [this](boost::context::fiber&& scheduler) {
                  scheduler_ = std::move(scheduler);
                  for (;;) {
@@ -94,6 +98,13 @@ class Fiber {
   void stop() { scheduler_ = std::move(scheduler_).resume(); }
 
  private:
+  // Stacks that begin at the same place of a page would fight for the same lines of the cache.
+  static boost::context::preallocated staggered(const boost::context::stack_context& stack) {
+    static size_t count = 0;
+    const size_t skipped = count++ % 64 * 1088;
+    return {static_cast<std::byte*>(stack.sp) - skipped, stack.size - skipped, stack};
+  }
+
   Thread* thread_ = nullptr;
   const std::function<void()>* kernel_ = nullptr;
   std::exception_ptr error_;
@@ -104,13 +115,9 @@ class Fiber {
 Thread* running = nullptr;
 Fiber* running_fiber = nullptr;
 
-uint64_t first_seed() {
+uint64_t seed() {
   const char* text = std::getenv("KVX_EMULATED_SEED");
   return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
-}
-uint64_t& seed() {
-  static uint64_t value = first_seed();
-  return value;
 }
 
 std::map<const void*, size_t>& allowed_shared() {
@@ -120,11 +127,15 @@ std::map<const void*, size_t>& allowed_shared() {
 
 class Order {
  public:
-  explicit Order(uint64_t seed) : state_(seed) {}
+  // Of a launch: repeated, it runs in the same order, whatever ran before.
+  Order(const Launch& launch, uint64_t seed) : state_(seed) {
+    for (const uint64_t x : {uint64_t{launch.grid[0]}, uint64_t{launch.grid[1]},
+                             uint64_t{launch.grid[2]}, uint64_t{launch.shared_bytes}})
+      state_ = next() ^ x;
+  }
   std::vector<int> of(int count) {
     std::vector<int> order(static_cast<size_t>(count));
     std::iota(order.begin(), order.end(), 0);
-    if (state_ == 0) return order;
     for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[next() % i]);
     return order;
   }
@@ -166,7 +177,7 @@ class Cluster {
       ended = true;
       for (Block& block : blocks_) {
         while (run_block(block)) progress = true;
-        for (const Thread& t : block.threads) ended &= t.state == State::kEnded;
+        ended &= block.ended == block.threads.size();
       }
       if (pass(State::kCluster)) progress = true;
       if (!progress && !ended) stuck();
@@ -213,8 +224,9 @@ class Cluster {
         &fibers_[static_cast<size_t>(t.block - blocks_.data()) * t.block->threads.size() +
                  static_cast<size_t>(&t - t.block->threads.data())];
     running_fiber->resume();
-    if (t.state == State::kEnded && launch_.early && !t.waited)
-      fail("%s, without wait_for_predecessors()", where(t).c_str());
+    if (t.state != State::kEnded) return;
+    ++t.block->ended;
+    if (launch_.early && !t.waited) fail("%s, without wait_for_predecessors()", where(t).c_str());
   }
   static bool meet(Block& block) {
     for (const Thread& t : block.threads) {
@@ -259,6 +271,7 @@ class Cluster {
 void set_up(Block& block, const Launch& launch, Order& order) {
   const size_t count = size_t{launch.block[0]} * launch.block[1] * launch.block[2];
   block.threads.assign(count, {});
+  block.ended = 0;
   for (size_t i = 0; i < count; ++i) {
     Thread& t = block.threads[i];
     const auto n = static_cast<unsigned>(i);
@@ -307,8 +320,6 @@ void fail(const char* format, ...) {
   throw std::runtime_error(std::string("emulated device: ") + text);
 }
 
-void set_order(uint64_t value) { seed() = value; }
-
 void allow_shared(const void* kernel, size_t bytes) {
   if (bytes > kMostShared) fail("%zu bytes of shared memory", bytes);
   allowed_shared()[kernel] = bytes;
@@ -328,7 +339,7 @@ void run(const Launch& launch, const std::function<void()>& kernel) {
   if (blocks.size() != launch.cluster) blocks = std::vector<Block>(launch.cluster);
   blockDim = {launch.block[0], launch.block[1], launch.block[2]};
   gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
-  Order order(seed());
+  Order order(launch, seed());
   const unsigned in_x = launch.grid[0] / launch.cluster;
   try {
     for (const int i : order.of(static_cast<int>(in_x * launch.grid[1] * launch.grid[2]))) {
@@ -378,8 +389,8 @@ const std::byte* in_block(const void* local, int block) {
   const auto* at = static_cast<const std::byte*>(local);
   for (const Block& other : *mine.cluster) {
     if (other.rank != block) continue;
-    for (const Thread& t : other.threads)
-      if (t.state == State::kEnded) fail("%s, and its shared memory is read", where(t).c_str());
+    if (other.ended == other.threads.size())
+      fail("block %d of the cluster has ended, and its shared memory is read", block);
     return other.shared + (at - mine.shared);
   }
   fail("block %d of a cluster of %zu", block, mine.cluster->size());

@@ -6,8 +6,8 @@
 // else changes hands between threads, so what a thread wrote without a barrier behind it is seen
 // by some lanes and not by others, and what it had copied asynchronously is there only where it was
 // waited for. The thread blocks of a cluster run side by side, clusters one after the other; the
-// order of clusters, blocks, warps and lanes follows from the launch and a seed. Shared memory
-// starts as a pattern, between guards.
+// order of clusters, blocks, warps and lanes follows from the launch and a seed, the environment
+// variable KVX_EMULATED_SEED. Shared memory starts as a pattern, between guards.
 //
 // A kernel that breaks a rule ends in a std::runtime_error from its launch, which names the
 // threads, the operations that they wait in, and the lines.
@@ -43,9 +43,6 @@ struct Launch {
 void allow_shared(const void* kernel, size_t bytes);
 // Runs a kernel to its end.
 void run(const Launch& launch, const std::function<void()>& kernel);
-// Another order of everything that has none; 0 is ascending. The environment variable
-// KVX_EMULATED_SEED sets the first.
-void set_order(uint64_t seed);
 
 // The rest is called by a running thread.
 

@@ -1,7 +1,8 @@
 // Fused attention over device caches against the definition (fixed.md, 2), bit for bit, in every
-// launch form.
+// launch form; on the emulated device (tests/emulated) with fewer of the random and the long cases.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <string>
 
 #include "gpu/common/stream.h"
@@ -14,6 +15,12 @@ namespace {
 using gpu::Reads;
 using gpu::SealRule;
 using gpu::fused::FusedForm;
+
+#ifdef KVX_EMULATED
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
 
 constexpr FusedForm kForms[] = {FusedForm::kLong, FusedForm::kWhole, FusedForm::kShort};
 
@@ -97,9 +104,10 @@ TEST_F(Fused, ZeroPoints) {
 }
 
 TEST_F(Fused, HeadLayouts) {
-  const int layouts[][2] = {{4, 4}, {9, 3}, {14, 2}, {28, 4}, {32, 8}, {12, 1}, {3, 1}, {1, 1}};
+  const int layouts[][2] = {{4, 4},  {9, 3}, {14, 2}, {28, 4}, {32, 8},
+                            {12, 1}, {8, 1}, {3, 1},  {1, 1}};
   for (const auto& layout : layouts)
-    for (const int32_t count : {1, 2, 5, 8}) {
+    for (const int32_t count : {1, 2, 3, 5, 8}) {
       FusedSpec spec = affine(4, 64, true, 4, 64);
       spec.dim = 64;
       spec.q_heads = layout[0], spec.kv_heads = layout[1];
@@ -110,7 +118,7 @@ TEST_F(Fused, HeadLayouts) {
 
 TEST_F(Fused, StartsAndCounts) {
   for (const int32_t first : {0, 1, 127, 128, 255, 1000, 1023, 1024})
-    for (const int32_t count : {1, 2, 5, 64, 300}) {
+    for (const int32_t count : {1, 2, 5, kEmulated ? 20 : 64, kEmulated ? 40 : 300}) {
       FusedSpec spec = affine(2, 32, true, 2, 32);
       spec.side[1].rule = {1, 32, 1};
       spec.page_tokens = 512;
@@ -279,8 +287,11 @@ FusedSpec random_spec(FixedDraw& draw) {
   return s;
 }
 
+// KVX_FUSED_SEEDS: so many cases instead.
 TEST_F(Fused, Random) {
-  for (uint64_t seed = 0; seed < 200; ++seed) {
+  const char* text = std::getenv("KVX_FUSED_SEEDS");
+  const uint64_t seeds = text != nullptr ? std::strtoull(text, nullptr, 10) : kEmulated ? 40 : 200;
+  for (uint64_t seed = 0; seed < seeds; ++seed) {
     FixedDraw draw(1000 + seed);
     const FusedSpec spec = random_spec(draw);
     expect_right(spec, seed, 30);
