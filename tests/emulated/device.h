@@ -9,6 +9,9 @@
 // order of clusters, blocks, warps and lanes follows from the launch and a seed, the environment
 // variable KVX_EMULATED_SEED. Shared memory starts as a pattern, between guards.
 //
+// Not seen: a barrier that is missing beside another operation of the same threads, which orders
+// memory here and not on hardware; two kernels under way at once.
+//
 // A kernel that breaks a rule ends in a std::runtime_error from its launch, which names the
 // threads, the operations that they wait in, and the lines.
 #pragma once

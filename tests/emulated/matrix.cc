@@ -55,19 +55,18 @@ template void multiply<uint8_t>(int (&)[4], std::array<uint32_t, 4>, std::array<
 void load_transposed(const void* row, uint32_t (&r)[4], Place place) {
   shared_offset(row, 16);
   struct Mine {
-    const void* row;
+    uint16_t row[8];  // as the lane finds it: the load orders nothing
     uint32_t (*r)[4];
-  } mine{row, &r};
+  } mine{{}, &r};
+  std::memcpy(mine.row, row, sizeof mine.row);
   of_warp("ldmatrix", place, mine, [](Mine*(&lanes)[32]) {
-    for (int matrix = 0; matrix < 4; ++matrix) {
-      uint16_t element[8][8];
-      for (int i = 0; i < 8; ++i) std::memcpy(element[i], lanes[8 * matrix + i]->row, 16);
+    for (int matrix = 0; matrix < 4; ++matrix)
       for (int lane = 0; lane < 32; ++lane) {
         const int g = lane / 4, t = lane % 4;
-        (*lanes[lane]->r)[matrix] = element[2 * t][g] | static_cast<uint32_t>(element[2 * t + 1][g])
-                                                            << 16;
+        const uint16_t low = lanes[8 * matrix + 2 * t]->row[g];
+        const uint16_t high = lanes[8 * matrix + 2 * t + 1]->row[g];
+        (*lanes[lane]->r)[matrix] = low | static_cast<uint32_t>(high) << 16;
       }
-    }
   });
 }
 
