@@ -7,19 +7,14 @@
 
 #include <cstdint>
 
+#include "gpu/common/max_nan.cuh"
+
 namespace kvx::gpu {
 
 __device__ inline bool is_nan(float x) { return x != x; }
 __device__ inline bool is_nan(double x) { return x != x; }
 __device__ inline bool is_finite(float x) {
   return (__float_as_uint(x) & 0x7F800000u) != 0x7F800000u;
-}
-
-// 2.3: NaN wins; of zeros either.
-__device__ inline float max_nan(float a, float b) {
-  float r;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
-  return r;
 }
 
 // Steps 3 and 4 of 1.1.

@@ -194,8 +194,9 @@ class Cluster {
   bool run_warp(Block& block, int warp) {
     bool progress = false;
     int met = 0;
+    Thread* const first = block.threads.data() + 32 * warp;
     for (const int lane : block.lanes) {
-      Thread& t = block.threads[static_cast<size_t>(32 * warp + lane)];
+      Thread& t = first[lane];
       if (t.state == State::kReady || (t.state == State::kCondition && (*t.holds)())) {
         resume(t);
         progress = true;
@@ -203,7 +204,6 @@ class Cluster {
       met += t.state == State::kWarp ? 1 : 0;
     }
     if (met < 32) return progress;
-    Thread* const first = &block.threads[static_cast<size_t>(32 * warp)];
     void* mine[32];
     for (int i = 0; i < 32; ++i) {
       if (!same_place(first[0], first[i]))
