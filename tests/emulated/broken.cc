@@ -30,7 +30,7 @@ std::string difference(const FusedSpec& spec, uint64_t seed) {
 
 int main() {
   for (const FixedRange range : {FixedRange::kPlain, FixedRange::kExtreme, FixedRange::kClamped})
-    for (uint64_t seed = 0; seed < 4; ++seed) {
+    for (uint64_t seed = 0; seed < 2; ++seed) {
       FusedSpec spec;
       spec.side[0] = {.bits = 2, .group = 128, .along_tokens = true, .rule = {128, 0, 1}};
       spec.side[1] = {.bits = 2, .group = 128, .rule = {1, 32, 1}};
