@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include "gpu/cache/attend.h"
 #include "gpu/common/check.h"

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <bit>
-#include <cfenv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -35,7 +34,6 @@ struct alignas(16) uint4 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
@@ -65,13 +63,6 @@ inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
-inline float __fmaf_rz(float a, float b, float c) {
-  std::fesetround(FE_TOWARDZERO);
-  volatile float x = a;
-  volatile const float r = std::fma(x, b, c);
-  std::fesetround(FE_TONEAREST);
-  return r;
-}
 inline double __dadd_rn(double a, double b) { return a + b; }
 inline double __dsub_rn(double a, double b) { return a - b; }
 inline double __dmul_rn(double a, double b) { return a * b; }
@@ -170,11 +161,6 @@ inline int __any_sync(unsigned mask, int x,
                       kvx::emulated::Place place = kvx::emulated::Place::here()) {
   return kvx::emulated::reduce("__any_sync", mask, x != 0 ? 1 : 0, place,
                                [](int a, int b) { return a | b; });
-}
-inline int __all_sync(unsigned mask, int x,
-                      kvx::emulated::Place place = kvx::emulated::Place::here()) {
-  return kvx::emulated::reduce("__all_sync", mask, x != 0 ? 1 : 0, place,
-                               [](int a, int b) { return a & b; });
 }
 inline void __syncwarp(unsigned mask = ~0u,
                        kvx::emulated::Place place = kvx::emulated::Place::here()) {

@@ -28,7 +28,7 @@ constexpr size_t kGuard = 1 << 10;
 constexpr std::byte kGuardByte{0xA7};
 constexpr size_t kStackBytes = 256 << 10;
 
-enum class State : uint8_t { kReady, kWarp, kBlock, kCluster, kCondition, kEnded };
+enum class State : uint8_t { kReady, kWarp, kBlock, kCluster, kEnded };
 
 struct Copy {
   std::byte* to;
@@ -44,7 +44,6 @@ struct Thread {
   Place place;
   void* mine = nullptr;
   Act act = nullptr;
-  const std::function<bool()>* holds = nullptr;
   uint3 index = {};
   Block* block = nullptr;
   bool waited = false;
@@ -197,7 +196,7 @@ class Cluster {
     Thread* const first = block.threads.data() + 32 * warp;
     for (const int lane : block.lanes) {
       Thread& t = first[lane];
-      if (t.state == State::kReady || (t.state == State::kCondition && (*t.holds)())) {
+      if (t.state == State::kReady) {
         resume(t);
         progress = true;
       }
@@ -217,7 +216,6 @@ class Cluster {
     return true;
   }
   void resume(Thread& t) {
-    t.state = State::kReady;
     running = &t;
     threadIdx = t.index, blockIdx = t.block->index;
     running_fiber =
@@ -368,11 +366,6 @@ void meet_warp(const char* operation, Place place, void* mine, Act act) {
 }
 void meet_block(const char* operation, Place place) { stop(State::kBlock, operation, place); }
 void meet_cluster(const char* operation, Place place) { stop(State::kCluster, operation, place); }
-void wait_until(const char* operation, Place place, const std::function<bool()>& holds) {
-  if (holds()) return;
-  running->holds = &holds;
-  stop(State::kCondition, operation, place);
-}
 
 std::byte* dynamic_shared() { return running->block->shared; }
 void* shared_variable(const void* name, size_t bytes) {

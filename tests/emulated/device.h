@@ -2,7 +2,7 @@
 // source is tested bit for bit where there is no GPU.
 //
 // A thread runs until it has to wait for others: for its warp (shuffles, products, every
-// operation of 32 lanes), its block, its cluster, or a condition. Then the next one runs. Nothing
+// operation of 32 lanes), its block or its cluster. Then the next one runs. Nothing
 // else changes hands between threads, so what a thread wrote without a barrier behind it is seen
 // by some lanes and not by others, and what it had copied asynchronously is there only where it was
 // waited for. The thread blocks of a cluster run side by side, clusters one after the other; the
@@ -57,8 +57,6 @@ void meet_warp(const char* operation, Place place, void* mine, Act act);
 void meet_block(const char* operation, Place place);
 // Of all threads of a cluster that have not ended.
 void meet_cluster(const char* operation, Place place);
-// Goes on once `holds` does, which other threads bring about.
-void wait_until(const char* operation, Place place, const std::function<bool()>& holds);
 
 // The running block's dynamic shared memory, and its variable of a name (a type), of so many bytes.
 std::byte* dynamic_shared();
