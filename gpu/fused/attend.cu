@@ -13,7 +13,7 @@
 namespace kvx::gpu::fused {
 namespace {
 
-constexpr int kFoldThreads = 128;
+constexpr int kFoldThreads = 160;  // one sum each of a head of 128 channels
 // Up to so many blocks of a span each most processors would be idle; from so many on, of all rows
 // of their queries each, none is.
 constexpr int64_t kFewBlocks = 66, kManyBlocks = 256;
@@ -65,14 +65,15 @@ bool fast_side(const SideFormat& f, int dim, bool is_k) {
   return is_k && (f.group == 32 || f.group == 64 || f.group % kTileRows == 0) && dim > 0;
 }
 
-KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideFormat& v) {
+// `one`: a block may have one query alone.
+KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideFormat& v, bool one) {
   const CacheShape& shape = attend.view[0].shape;
   const int64_t queries =
       int64_t{attend.pass.max_count} * (attend.q_heads / std::max(shape.kv_heads, 1));
   KernelArgs args;
   args.attend = attend;
   args.scale = attention::scale(shape.head_dim);
-  args.queries = queries == 1 ? 1 : kBlockQueries;
+  args.queries = one && queries == 1 ? 1 : kBlockQueries;
   args.tiles = static_cast<int32_t>((queries + args.queries - 1) / args.queries);
   args.part_rows = form == FusedForm::kShort ? kSegmentRows : kSpanRows;
   args.parts = form == FusedForm::kWhole
@@ -120,7 +121,7 @@ int64_t scratch_floats(FusedForm form, const Pass& bounds, const CacheShape& sha
   attend.pass = bounds;
   attend.q_heads = q_heads;
   attend.view[0].shape = shape;
-  const KernelArgs args = kernel_args(form, attend, v);
+  const KernelArgs args = kernel_args(form, attend, v, false);
   return int64_t{bounds.span_count} * args.tiles * shape.kv_heads * args.queries * args.parts *
          args.part.floats();
 }
@@ -130,17 +131,20 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
   if (attend.pass.span_count == 0 || attend.pass.max_count == 0) return;
   const SideFormat &k = attend.view[0].format, &v = attend.view[1].format;
   const int dim = attend.view[0].shape.head_dim;
-  KernelArgs args = kernel_args(form, attend, v);
+  const bool even = k.bits == v.bits;
+  const bool fast = (dim == 64 || dim == 128) && fast_side(k, dim, true) &&
+                    fast_side(v, dim, false) && (even || (k.bits != 3 && v.bits != 3));
+  KernelArgs args = kernel_args(form, attend, v, even || !fast);
   args.scheme = scheme;
-  const bool fast =
-      (dim == 64 || dim == 128) && fast_side(k, dim, true) && fast_side(v, dim, false);
   bool folded = false;
   if (!fast) {
     folded = !launch_any(args, stream);
   } else {
     for (int side = 0; side < 2; ++side)
       args.side[side] = SideGeometry(attend.view[side].format, attend.view[side].shape, side == 0);
-    folded = !(dim == 64 ? launch_64(args, stream) : launch_128(args, stream));
+    const auto launch =
+        dim == 64 ? (even ? launch_64 : launch_64_mixed) : (even ? launch_128 : launch_128_mixed);
+    folded = !launch(args, stream);
   }
   if (folded) return;
   // The processors keep the shares of shared memory that the other kernel asks for.

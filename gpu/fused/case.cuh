@@ -7,26 +7,29 @@
 
 namespace kvx::gpu::fused {
 
-inline constexpr int kThreads = 256;
+inline constexpr int kWarps = 8;  // of a block
 
-// Rows of a tile that are fetched at once: of codes 4096 bytes at most.
+// Rows of a tile that are fetched at once, a stage: of codes 4096 bytes at most.
 KVX_HD constexpr int stage_rows(int bits, int dim) {
   int rows = kTileRows;
   while (rows * dim * bits > 8 * 4096) rows /= 2;
   return rows;
 }
 
+KVX_HD constexpr int stage_count(int bits, int dim) { return kTileRows / stage_rows(bits, dim); }
+// Of codes.
+KVX_HD constexpr int stage_bytes(int bits, int dim) {
+  return stage_rows(bits, dim) * dim * bits / 8;
+}
+inline constexpr int kMostSlots = 4;  // of a warp, for a stage each
+
 // Where the tiles of one side lie: bytes of codes and of scales (zeros alike) from page to page, KV
 // head to KV head and tile to tile. A tile is fetched in stages; a stage in shared memory is codes,
 // then scales, then zeros.
 struct SideGeometry {
-  int64_t code_page = 0, meta_page = 0;
-  int32_t code_head = 0, meta_head = 0;
-  int32_t code_tile = 0, meta_tile = 0;
+  int32_t meta_tile = 0;
   int32_t meta_tiles = 1;  // tiles that share scales
   int32_t sets = 1;        // of digits: K groups of a tile or a row
-  int32_t stages = 1;      // of a tile, of `rows` rows
-  int32_t rows = kTileRows;
   int32_t code_stage = 0;
   // With the first stage, or with every one; zero_stage 0: no zeros.
   int32_t meta_stage = 0, zero_stage = 0;
@@ -34,20 +37,13 @@ struct SideGeometry {
 
   SideGeometry() = default;
   SideGeometry(const SideFormat& f, const CacheShape& s, bool is_k)
-      : code_head(static_cast<int32_t>(s.page_tokens * f.row_bytes(s.head_dim))),
-        meta_head(static_cast<int32_t>(page_groups(f, s) * 2)),
-        code_tile(static_cast<int32_t>(kTileRows * f.row_bytes(s.head_dim))),
-        meta_tiles(f.along_tokens && f.group > kTileRows ? f.group / kTileRows : 1),
+      : meta_tiles(f.along_tokens && f.group > kTileRows ? f.group / kTileRows : 1),
         sets(!f.along_tokens ? s.head_dim / f.group
                              : (f.group < kTileRows ? kTileRows / f.group : 1)) {
-    code_page = int64_t{s.kv_heads} * code_head;
-    meta_page = int64_t{s.kv_heads} * meta_head;
     meta_tile = 2 * sets * (f.along_tokens ? s.head_dim : kTileRows);
-    rows = stage_rows(f.bits, s.head_dim);
-    stages = kTileRows / rows;
-    code_stage = code_tile / stages;
+    code_stage = fused::stage_bytes(f.bits, s.head_dim);
     meta_each = is_k && !f.along_tokens;
-    meta_stage = meta_each ? meta_tile / stages : meta_tile;
+    meta_stage = meta_each ? meta_tile / stage_count(f.bits, s.head_dim) : meta_tile;
     zero_stage = f.zero_bytes == 0 ? 0 : meta_stage;
   }
   int32_t stage_bytes() const { return code_stage + meta_stage + zero_stage; }
@@ -56,14 +52,18 @@ struct SideGeometry {
 struct KernelArgs {
   AttendArgs attend;
   AffineScheme scheme;
-  float scale = 0.0f;     // c
-  int32_t queries = 1;    // of a block: kBlockQueries, or 1
-  int32_t tiles = 1;      // of so many queries in a span of the pass
-  int32_t parts = 1;      // of a query; 0: the block takes all rows
-  bool cluster = false;   // the blocks that share a query's rows fold its parts themselves
-  int32_t part_rows = 0;  // kSegmentRows or kSpanRows
+  float scale = 0.0f;        // c
+  int32_t queries = 1;       // of a block: kBlockQueries, or 1
+  int32_t tiles = 1;         // of so many queries in a span of the pass
+  int32_t part_rows = 0;     // kSegmentRows or kSpanRows
+  int32_t parts = 1;         // of a query; 0: a block takes all rows, part after part
+  int32_t side_by_side = 1;  // parts of a block: kSpanRows each where there are two
+  bool cluster = false;      // the blocks that share a query's rows fold its parts themselves
   PartShape part;
   SideGeometry side[2];  // by Side; of kernels with a fast path
+
+  // That share the rows of a query.
+  KVX_HD int blocks() const { return parts == 0 ? 1 : (parts + side_by_side - 1) / side_by_side; }
 };
 
 // How far the queries of a block see and read sealed. A query that the tile lacks is its last one
@@ -85,16 +85,14 @@ struct Limits {
   }
 };
 
-// Tiles [0, uniform) can be computed by warps: all queries see the same rows of each, all sealed.
-__device__ inline int uniform_tiles(const Limits& limits, int queries) {
-  int32_t sealed = limits.visible[0], least = limits.visible[0], most = limits.visible[0];
-  for (int i = 0; i < queries; ++i) {
-    sealed = min(sealed, min(limits.sealed[0][i], limits.sealed[1][i]));
-    least = min(least, limits.visible[i]);
-    most = max(most, limits.visible[i]);
-  }
-  return least == most && sealed == least ? (least + kTileRows - 1) / kTileRows
-                                          : sealed / kTileRows;
+// So many of the first tiles can be computed by warps: all queries see the same rows of each, all
+// sealed.
+__device__ inline int alike_tiles(const AttendArgs& args, const attention::QueryTile& tile) {
+  const int32_t oldest = tile.position(0);  // sees the fewest rows, and the fewest sealed
+  int32_t sealed = oldest + 1;
+  for (int side = 0; side < 2; ++side)
+    sealed = min(sealed, attention::boundary(args.view[side], tile.span, args.pass.reads, oldest));
+  return sealed == tile.newest + 1 ? (sealed + kTileRows - 1) / kTileRows : sealed / kTileRows;
 }
 
 // Rows of a span that were sealed on both sides before the pass.

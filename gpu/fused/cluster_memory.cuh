@@ -1,14 +1,21 @@
 // What the thread blocks of a cluster share.
 #pragma once
 
-#include "gpu/fused/async_copy.cuh"
+#include "gpu/fused/bulk.cuh"
 
 namespace kvx::gpu::fused {
 
-// All blocks of the cluster have come here, but those that have ended.
+// All blocks of the cluster have come here, but those that have ended, and what they wrote is seen.
 __device__ inline void sync_cluster() {
   asm volatile(
       "barrier.cluster.arrive;\n"
+      "barrier.cluster.wait;" ::
+          : "memory");
+}
+// The same of what they read.
+__device__ inline void leave_cluster() {
+  asm volatile(
+      "barrier.cluster.arrive.relaxed;\n"
       "barrier.cluster.wait;" ::
           : "memory");
 }

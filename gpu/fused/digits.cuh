@@ -36,13 +36,13 @@ struct KeyFactor {
 };
 
 // The scale that a sum with its high field takes back.
-__device__ inline float high_field(int bits) {
+__device__ __forceinline__ float high_field(int bits) {
   return bits == 8 ? 1.0f : __uint_as_float(static_cast<uint32_t>(127 - bits) << 23);
 }
 
 // Stores four digits as the lane's word of both digit columns of a query.
-__device__ inline void store_digits(std::byte* digits, int word_at, int query, const float (&y)[4],
-                                    uint32_t exponent) {
+__device__ __forceinline__ void store_digits(std::byte* digits, int word_at, int query,
+                                             const float (&y)[4], uint32_t exponent) {
   const float factor = query_factor(exponent);
   uint32_t d[4];
 #pragma unroll
@@ -53,17 +53,17 @@ __device__ inline void store_digits(std::byte* digits, int word_at, int query, c
   *reinterpret_cast<uint32_t*>(to + kDigitPitch) = __byte_perm(a, b, 0x7632);
 }
 
-__device__ inline uint32_t greatest(const float (&x)[4]) {
+__device__ __forceinline__ uint32_t greatest(const float (&x)[4]) {
   return __float_as_uint(fmaxf(fmaxf(fabsf(x[0]), fabsf(x[1])), fmaxf(fabsf(x[2]), fabsf(x[3]))));
 }
 
 // Sum over lanes by the tree h = kDim / 8, .., 1 for each query; query i in lanes 8 i .. 8 i + 7
 // (one query: in all).
 template <int kDim, int kQueries>
-__device__ inline float tree(const float (&r)[kQueries]) {
+__device__ __forceinline__ float tree(const float (&r)[kQueries]) {
   static_assert(kDim == 64 || kDim == 128);
   static_assert(kQueries == 1 || kQueries == 4);
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = lane_of_warp();
   float x;
   if constexpr (kQueries == 1) {
     x = r[0];
@@ -95,7 +95,7 @@ struct QueryMemory {
 
 // A value per query, chosen without a table in memory.
 template <class T, int kCount>
-__device__ inline T pick(const T (&x)[kCount], int i) {
+__device__ __forceinline__ T pick(const T (&x)[kCount], int i) {
   T r = x[0];
 #pragma unroll
   for (int j = 1; j < kCount; ++j)
@@ -106,33 +106,43 @@ __device__ inline T pick(const T (&x)[kCount], int i) {
 // Steps 1 and 2 along tokens: digits and factors of one K group. scale and zero: [kDim]. Returns
 // whether scores may leave the clamp's range.
 template <int kDim, int kQueries>
-__device__ inline bool token_digits(const QueryMemory<kDim, kQueries>& q, const std::byte* scale,
-                                    const std::byte* zero, float zero_factor, int bits, float c,
-                                    std::byte* digits, KeyFactor* factors) {
+__device__ __forceinline__ bool token_digits(const QueryMemory<kDim, kQueries>& q,
+                                             const std::byte* scale, const std::byte* zero,
+                                             float zero_factor, int bits, float c,
+                                             std::byte* digits, KeyFactor* factors) {
   constexpr int kLanes = kDim / 4;
-  const int lane = static_cast<int>(threadIdx.x) % 32, at = lane % kLanes;
+  const int lane = lane_of_warp(), at = lane % kLanes;
   const WordChannels channels(bits, at / 4);
   const int first = at % 4 * kLanes + channels.first;
+  float4 by_word[kQueries], in_order[kQueries];
+#pragma unroll
+  for (int h = 0; h < kQueries; ++h) {
+    by_word[h] = *reinterpret_cast<const float4*>(&q.ordered[h][4 * at]);
+    in_order[h] = *reinterpret_cast<const float4*>(&q.natural[h][4 * at]);
+  }
   float s[4], z[4];
+  load_halves(zero + 8 * at, z);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     s[i] = half_at(scale, first + i * channels.step);
-    z[i] = __fmul_rn(half_at(zero, 4 * at + i), zero_factor);
+    z[i] = __fmul_rn(z[i], zero_factor);
   }
+  float y[kQueries][4], r[kQueries];
   uint32_t exponent[kQueries];
-  float r[kQueries];
 #pragma unroll
   for (int h = 0; h < kQueries; ++h) {
-    const float4 by_word = *reinterpret_cast<const float4*>(&q.ordered[h][4 * at]);
-    const float4 in_order = *reinterpret_cast<const float4*>(&q.natural[h][4 * at]);
-    const float y[4] = {__fmul_rn(by_word.x, s[0]), __fmul_rn(by_word.y, s[1]),
-                        __fmul_rn(by_word.z, s[2]), __fmul_rn(by_word.w, s[3])};
-    exponent[h] = query_exponent(__reduce_max_sync(~0u, greatest(y)));
-    store_digits(digits, at % 4 * 32 + at / 4 * 4, h, y, exponent[h]);
-    r[h] = __fmaf_rn(in_order.x, z[0], 0.0f);
-    r[h] = __fmaf_rn(in_order.y, z[1], r[h]);
-    r[h] = __fmaf_rn(in_order.z, z[2], r[h]);
-    r[h] = __fmaf_rn(in_order.w, z[3], r[h]);
+    y[h][0] = __fmul_rn(by_word[h].x, s[0]), y[h][1] = __fmul_rn(by_word[h].y, s[1]);
+    y[h][2] = __fmul_rn(by_word[h].z, s[2]), y[h][3] = __fmul_rn(by_word[h].w, s[3]);
+    exponent[h] = __reduce_max_sync(~0u, greatest(y[h]));
+    r[h] = __fmaf_rn(in_order[h].x, z[0], 0.0f);
+    r[h] = __fmaf_rn(in_order[h].y, z[1], r[h]);
+    r[h] = __fmaf_rn(in_order[h].z, z[2], r[h]);
+    r[h] = __fmaf_rn(in_order[h].w, z[3], r[h]);
+  }
+#pragma unroll
+  for (int h = 0; h < kQueries; ++h) {
+    exponent[h] = query_exponent(exponent[h]);
+    store_digits(digits, at % 4 * 32 + at / 4 * 4, h, y[h], exponent[h]);
   }
   const float sum = tree<kDim>(r);
   const int query = lane / 8;
@@ -149,10 +159,10 @@ __device__ inline bool token_digits(const QueryMemory<kDim, kQueries>& q, const 
 
 // The same along channels, `sets` groups in a row, by one warp; factors: [group][kQueries].
 template <int kDim, int kQueries>
-__device__ inline void channel_digits(const QueryMemory<kDim, kQueries>& q, int sets, int bits,
-                                      std::byte* digits, KeyFactor* factors) {
+__device__ __forceinline__ void channel_digits(const QueryMemory<kDim, kQueries>& q, int sets,
+                                               int bits, std::byte* digits, KeyFactor* factors) {
   constexpr int kLanes = kDim / 4;
-  const int lane = static_cast<int>(threadIdx.x) % 32, at = lane % kLanes;
+  const int lane = lane_of_warp(), at = lane % kLanes;
   const int quarter_group = at % 4 * sets / 4;
 #pragma unroll
   for (int h = 0; h < kQueries; ++h) {

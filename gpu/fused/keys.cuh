@@ -97,7 +97,7 @@ struct KeyWords {
 
 // Sums over channels of two products' columns, high fields times 2^bits: 2^b S of rows g, g + 8.
 template <int kBits>
-__device__ inline void join(const int (&low)[4], const int (&high)[4], int (&sum)[2]) {
+__device__ __forceinline__ void join(const int (&low)[4], const int (&high)[4], int (&sum)[2]) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     int lo = low[2 * r], hi = low[2 * r + 1];
@@ -147,9 +147,9 @@ struct ColumnDigits {
 
 // 2^b S of rows g and g + 8, for the query of the lane.
 template <int kBits, int kDim>
-__device__ inline void multiply_rows(const KeyWords<kBits, kDim>& above,
-                                     const KeyWords<kBits, kDim>& below,
-                                     const ColumnDigits<kDim>& digits, int (&sum)[2]) {
+__device__ __forceinline__ void multiply_rows(const KeyWords<kBits, kDim>& above,
+                                              const KeyWords<kBits, kDim>& below,
+                                              const ColumnDigits<kDim>& digits, int (&sum)[2]) {
   int part[2][4] = {};
 #pragma unroll
   for (int i = 0; i < kDim / 32; ++i)
@@ -161,19 +161,21 @@ __device__ inline void multiply_rows(const KeyWords<kBits, kDim>& above,
 
 // Step 3a, without the clamp, of the rows of a stage to scores [query][kScorePitch]. Of one query
 // all lanes of a row have the same score, and store it.
-template <int kBits, int kDim, int kQueries>
-__device__ inline void score_along_tokens(const KeyStage& k, float* scores) {
+// kOneSet: sets is 1.
+template <int kBits, int kDim, int kQueries, bool kOneSet>
+__device__ __forceinline__ void score_along_tokens(const KeyStage& k, float* scores) {
   using Words = KeyWords<kBits, kDim>;
+  constexpr int kRows = stage_rows(kBits, kDim);
   constexpr int kRowBytes = kDim / 8 * kBits;
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+  const int lane = lane_of_warp(), g = lane / 4, t = lane % 4;
   const uint32_t flip = Words::flip(k.flip);
   const std::byte* quarter = k.codes + g * kRowBytes + t * Words::kBytes;
   const std::byte* column = k.digits + g % (2 * kQueries) * kDigitPitch + t * 32;
-  float* to = scores + t % kQueries * kScorePitch + g + k.first_row;
   const int set_shift = k.sets == 4 ? 0 : k.sets == 2 ? 1 : 2;
+  float x[kRows / 8];  // stored when all is loaded
 #pragma unroll
-  for (int block = 0; block < stage_rows(kBits, kDim) / 32; ++block) {
-    const int set = (k.first_row / 32 + block) >> set_shift;
+  for (int block = 0; block < kRows / 32; ++block) {
+    const int set = kOneSet ? 0 : (k.first_row / 32 + block) >> set_shift;
     const ColumnDigits<kDim> digits(column + set * digit_bytes(kQueries));
     const KeyFactor f = k.factors[set * kQueries + t % kQueries];
 #pragma unroll
@@ -183,17 +185,20 @@ __device__ inline void score_along_tokens(const KeyStage& k, float* scores) {
                     Words(quarter + (row + 8) * kRowBytes, flip), digits, sum);
 #pragma unroll
       for (int r = 0; r < 2; ++r)
-        to[row + 8 * r] = __fmaf_rn(__int2float_rn(sum[r]), f.unit, f.zero);
+        x[row / 8 + r] = __fmaf_rn(__int2float_rn(sum[r]), f.unit, f.zero);
     }
   }
+  float* to = scores + t % kQueries * kScorePitch + g + k.first_row;
+#pragma unroll
+  for (int i = 0; i < kRows / 8; ++i) to[8 * i] = x[i];
 }
 
 // Step 3b, the same. A quarter of a row belongs to one group: to others its digits count as zeros.
 template <int kBits, int kDim, int kQueries>
-__device__ inline void score_along_channels(const KeyStage& k, float* scores) {
+__device__ __forceinline__ void score_along_channels(const KeyStage& k, float* scores) {
   using Words = KeyWords<kBits, kDim>;
   constexpr int kRowBytes = kDim / 8 * kBits;
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+  const int lane = lane_of_warp(), g = lane / 4, t = lane % 4;
   const uint32_t flip = Words::flip(k.flip);
   const std::byte* quarter = k.codes + g * kRowBytes + t * Words::kBytes;
   const ColumnDigits<kDim> digits(k.digits + g % (2 * kQueries) * kDigitPitch + t * 32);

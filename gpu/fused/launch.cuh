@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "gpu/common/processors.h"
 #include "gpu/fused/kernel.cuh"
@@ -9,42 +10,105 @@
 
 namespace kvx::gpu::fused {
 
-template <int kDim, int kQueries, int kGroups>
+// How the blocks of a launch take rows.
+inline SharedPlan plan_blocks(KernelArgs& args, int queries, int depth) {
+  const int64_t blocks = int64_t{args.tiles} * args.attend.view[0].shape.kv_heads *
+                         args.attend.pass.span_count * args.blocks();
+  // Blocks of two spans leave half as many parts; but there must be one for most processors.
+  if (args.part_rows == kSpanRows && args.parts > 1 && blocks > processors() &&
+      blocks * 2 >= int64_t{3} * processors()) {
+    args.side_by_side = 2;
+    const SharedPlan pairs = plan_fast(args, queries, depth);
+    if (pairs.warp_count > 0) return pairs;
+    args.side_by_side = 1;
+  }
+  return plan_fast(args, queries, depth);
+}
+
+template <int kDim, int kQueries, int kGroups, int kKeyBits, int kValueBits>
 bool launch(KernelArgs args, cudaStream_t stream) {
-  const unsigned parts = static_cast<unsigned>(std::max(args.parts, 1));
-  const dim3 grid(parts * static_cast<unsigned>(args.tiles),
+  const SharedPlan plan =
+      kDim == 0 ? plan_plain(args) : plan_blocks(args, kQueries, ring_depth(kGroups));
+  const unsigned blocks = static_cast<unsigned>(args.blocks());
+  const dim3 grid(blocks * static_cast<unsigned>(args.tiles),
                   static_cast<unsigned>(args.attend.view[0].shape.kv_heads),
                   static_cast<unsigned>(args.attend.pass.span_count));
-  const int64_t blocks = int64_t{grid.x} * grid.y * grid.z;
-  const SharedPlan plan =
-      kDim == 0 ? plan_plain(args) : plan_fast(args, kQueries, blocks <= processors());
-  const auto kernel = fused_kernel<kDim, kQueries, kGroups>;
+  const auto kernel = fused_kernel<kDim, kQueries, kGroups, kKeyBits, kValueBits>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.bytes),
         "shared memory of fused_kernel");
   SuccessorLaunch launch{.grid = grid,
                          .block = dim3(static_cast<unsigned>(plan.warp_count) * 32),
                          .shared_bytes = static_cast<size_t>(plan.bytes),
                          .stream = stream,
-                         .cluster = parts};
-  args.cluster = args.parts == 1 ||
-                 (args.parts > 1 && args.parts <= kMostCluster &&
-                  most_clusters(reinterpret_cast<const void*>(kernel), launch) * parts >= blocks);
+                         .cluster = blocks};
+  args.cluster = blocks == 1
+                     ? args.parts > 0
+                     : args.parts <= kMostShared &&
+                           most_clusters(reinterpret_cast<const void*>(kernel), launch) * blocks >=
+                               int64_t{grid.x} * grid.y * grid.z;
   if (!args.cluster) launch.cluster = 1;
   launch_successor("fused_kernel", kernel, launch, args, plan);
   return args.parts > 0 && !args.cluster;
 }
 
-template <int kDim, int kQueries>
-bool launch(const KernelArgs& args, cudaStream_t stream) {
+// K and V of one width.
+template <int kDim, int kQueries, int kGroups>
+bool launch_even(const KernelArgs& args, cudaStream_t stream) {
+  switch (args.attend.view[0].format.bits) {
+    case 2:
+      return launch<kDim, kQueries, kGroups, 2, 2>(args, stream);
+    case 3:
+      return launch<kDim, kQueries, kGroups, 3, 3>(args, stream);
+    case 4:
+      return launch<kDim, kQueries, kGroups, 4, 4>(args, stream);
+    default:
+      return launch<kDim, kQueries, kGroups, 8, 8>(args, stream);
+  }
+}
+// Of two: 2, 4 and 8 bits.
+template <int kDim, int kGroups>
+bool launch_mixed(const KernelArgs& args, cudaStream_t stream) {
+  constexpr int kQueries = kBlockQueries;
+  switch (10 * args.attend.view[0].format.bits + args.attend.view[1].format.bits) {
+    case 24:
+      return launch<kDim, kQueries, kGroups, 2, 4>(args, stream);
+    case 28:
+      return launch<kDim, kQueries, kGroups, 2, 8>(args, stream);
+    case 42:
+      return launch<kDim, kQueries, kGroups, 4, 2>(args, stream);
+    case 48:
+      return launch<kDim, kQueries, kGroups, 4, 8>(args, stream);
+    case 82:
+      return launch<kDim, kQueries, kGroups, 8, 2>(args, stream);
+    default:
+      return launch<kDim, kQueries, kGroups, 8, 4>(args, stream);
+  }
+}
+
+// Calls f with the number of V groups of a head as a type.
+template <int kDim>
+bool by_groups(const KernelArgs& args, auto&& f) {
   constexpr int kMost = kDim == 128 ? 4 : 2;  // groups of 32
   switch (args.part.groups) {
     case 1:
-      return launch<kDim, kQueries, 1>(args, stream);
+      return f(std::integral_constant<int, 1>());
     case 2:
-      return launch<kDim, kQueries, 2>(args, stream);
+      return f(std::integral_constant<int, 2>());
     default:
-      return launch<kDim, kQueries, kMost>(args, stream);
+      return f(std::integral_constant<int, kMost>());
   }
+}
+template <int kDim>
+bool launch_even(const KernelArgs& args, cudaStream_t stream) {
+  return by_groups<kDim>(args, [&](auto groups) {
+    return args.queries == 1 ? launch_even<kDim, 1, groups()>(args, stream)
+                             : launch_even<kDim, kBlockQueries, groups()>(args, stream);
+  });
+}
+template <int kDim>
+bool launch_mixed(const KernelArgs& args, cudaStream_t stream) {
+  return by_groups<kDim>(args,
+                         [&](auto groups) { return launch_mixed<kDim, groups()>(args, stream); });
 }
 
 }  // namespace kvx::gpu::fused

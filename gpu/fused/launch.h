@@ -6,9 +6,12 @@
 
 namespace kvx::gpu::fused {
 
-// Each returns whether parts lie in scratch, for another kernel to fold.
+// Each returns whether parts lie in scratch, for another kernel to fold. Mixed: K and V of two
+// widths of 2, 4 and 8 bits, kBlockQueries queries a block.
 bool launch_64(const KernelArgs& args, cudaStream_t stream);
+bool launch_64_mixed(const KernelArgs& args, cudaStream_t stream);
 bool launch_128(const KernelArgs& args, cudaStream_t stream);
+bool launch_128_mixed(const KernelArgs& args, cudaStream_t stream);
 bool launch_any(const KernelArgs& args, cudaStream_t stream);
 
 // Clusters of a launch that can be under way at once.

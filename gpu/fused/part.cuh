@@ -23,28 +23,14 @@ struct Sum {
 
   // Step 11.
   __device__ void fold(int part_m, float part_x) {
-    if (part_m == kNoMaximum) return;
-    if (part_m > m) {
-      x = __fmul_rn(x, power(m - part_m));
-      m = part_m;
-    }
-    x = __fmaf_rn(part_x, power(part_m - m), x);
-  }
-
-  // Step 10, of a tile's integer times 2^unit.
-  __device__ void fold_tile(int tile_m, float tile_x, int unit) {
-    if (tile_m > m) {
-      x = __fmul_rn(x, power(m - tile_m));
-      m = tile_m;
-    }
-    const int d = tile_m - m;
-    if (d + unit < -100) tile_x = 0.0f;
-    x = __fmaf_rn(tile_x, __uint_as_float(static_cast<uint32_t>(max(d, -126) + 127) << 23), x);
+    const int most = max(m, part_m);
+    x = __fmaf_rn(part_x, power(part_m - most), __fmul_rn(x, power(m - most)));
+    m = most;
   }
 };
 
 // Step 12, of a part's O, Z and L.
-__device__ inline float finish(float o, float z, float l) {
+__device__ __forceinline__ float finish(float o, float z, float l) {
   return l == 0.0f ? 0.0f : __fadd_rn(__fdiv_rn(__fadd_rn(o, z), l), 0.0f);
 }
 

@@ -25,7 +25,8 @@ struct PlainMemory {
   bool present[kBlockQueries];    // whether the query sees a row
 };
 
-// A part of the work of a block on one tile.
+// A part of the work of a block on one tile. Widths of codes that are 0: any.
+template <int kKeyBits, int kValueBits>
 class PlainTile {
  public:
   // `parts`: of the segment, `stride` floats from query to query.
@@ -45,7 +46,7 @@ class PlainTile {
         thread_(static_cast<int>(threadIdx.x)),
         threads_(static_cast<int>(blockDim.x)) {}
 
-  __device__ __noinline__ void run() {
+  __device__ void run() {
     for (int query = 0; query < queries_; ++query)
       for (int i = thread_; i < dim_; i += threads_)
         memory_.q[query][i] = a_.q[limits_.at[query] + i];
@@ -89,15 +90,20 @@ class PlainTile {
   __device__ int64_t group_of(int side, int row, int channel) const {
     return a_.view[side].group_of(tile_.span.slot, tile_.head, base_ + row, channel);
   }
+  template <int kSide>
+  __device__ int bits() const {
+    constexpr int kBits = kSide == 0 ? kKeyBits : kValueBits;
+    return kBits == 0 ? a_.view[kSide].format.bits : kBits;
+  }
   // The codes of a sealed row, and eight of them.
   __device__ const std::byte* codes(int side, int row) const {
     return a_.view[side].row(tile_.span.slot, tile_.head, base_ + row);
   }
-  __device__ void codes8(int side, const std::byte* from, int channel, uint32_t (&code)[8]) const {
-    const int bits = a_.view[side].format.bits;
-    unpack8(from + channel / 8 * bits, bits, code);
+  template <int kSide>
+  __device__ void codes8(const std::byte* from, int channel, uint32_t (&code)[8]) const {
+    unpack8(from + channel / 8 * bits<kSide>(), bits<kSide>(), code);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) code[i] ^= args_.scheme.side[side].flip;
+    for (int i = 0; i < 8; ++i) code[i] ^= args_.scheme.side[kSide].flip;
   }
 
   // Steps 1 and 2 of a K group by a warp: channels [first, first + count). `at`: the group's scale
@@ -150,7 +156,7 @@ class PlainTile {
 #pragma unroll 4
         for (int c = 0; c < dim_; c += 8) {
           uint32_t code[8];
-          codes8(0, from, c, code);
+          codes8<0>(from, c, code);
 #pragma unroll
           for (int e = 0; e < 8; ++e) s += static_cast<int>(code[e]) * memory_.digits[query][c + e];
         }
@@ -184,7 +190,7 @@ class PlainTile {
       float x = 0.0f;
       for (int c = 0; c < dim_; c += 8) {
         uint32_t code[8];
-        codes8(0, from, c, code);
+        codes8<0>(from, c, code);
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
           s += static_cast<int>(code[e]) * memory_.digits[query][c + e];
@@ -344,7 +350,7 @@ class PlainTile {
 #pragma unroll 4
     for (int row = slice; row < rows; row += slices) {
       uint32_t code[8];
-      codes8(1, from + row * row_bytes, first + 8 * octet, code);
+      codes8<1>(from + row * row_bytes, first + 8 * octet, code);
 #pragma unroll
       for (int query = 0; query < kBlockQueries; ++query) {
         if (query >= queries_) break;
@@ -367,7 +373,7 @@ class PlainTile {
     for (int i = thread_; i < channels * rows; i += threads_) {
       const int channel = first + i % channels, row = i / channels;
       uint32_t code[8];
-      codes8(1, codes(1, row), channel / 8 * 8, code);
+      codes8<1>(codes(1, row), channel / 8 * 8, code);
       uint32_t mine = 0;
 #pragma unroll
       for (int e = 0; e < 8; ++e)
@@ -421,12 +427,21 @@ class PlainTile {
 
   const KernelArgs& args_;
   const AttendArgs& a_;
-  const attention::QueryTile& tile_;
+  const attention::QueryTile tile_;
   const Limits& limits_;
   const int base_, dim_, queries_;
   PlainMemory& memory_;
   float* const parts_;
   const int stride_, thread_, threads_;
 };
+
+// A function of its own, so that it costs the kernels' fast paths no registers.
+template <int kKeyBits, int kValueBits>
+__device__ __noinline__ void plain_tile(const KernelArgs& args, int span_index, int head,
+                                        int first_query, int queries, const Limits& limits,
+                                        int index, PlainMemory& memory, float* parts, int stride) {
+  const attention::QueryTile tile(args.attend, span_index, head, first_query, queries);
+  PlainTile<kKeyBits, kValueBits>(args, tile, limits, index, memory, parts, stride).run();
+}
 
 }  // namespace kvx::gpu::fused

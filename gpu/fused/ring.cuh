@@ -1,107 +1,136 @@
-// The tiles of a segment as a warp reads them: its own ring of slots in shared memory, filled by
-// asynchronous copies of 16 bytes a lane. A slot holds a stage: some rows of a tile's K, or of its
-// V; K's stages come before V's. Each slot is fetched anew as soon as it has been read.
+// The tiles that a warp reads, through a ring of slots in shared memory that bulk copies fill. A
+// slot holds a stage: some rows of a tile's K, or of its V, codes, scales and zeros; K's stages
+// come before V's. Each slot is fetched anew as soon as it has been read.
 #pragma once
 
-#include "gpu/fused/async_copy.cuh"
-#include "gpu/fused/case.cuh"
+#include "gpu/fused/bulk.cuh"
+#include "gpu/fused/plan.h"
 
 namespace kvx::gpu::fused {
 
+// The tiles of a warp, in order: shares of 1 or kSegmentTiles tiles, which the warps of a block
+// take in turn.
+struct TileOrder {
+  int first, share, stride;  // tiles from one share to the next
+  int count;                 // of all shares
+
+  // Of warp `number` of `warps` among tiles [begin, end).
+  __device__ __forceinline__ TileOrder(int number, int warps, int share, int begin, int end)
+      : first(begin + number * share), share(share), stride(warps * share) {
+    const int left = max(end - first, 0), rounds = left / stride;
+    count = rounds * share + min(left - rounds * stride, share);
+  }
+  __device__ __forceinline__ int operator[](int i) const {
+    const int round = share == 1 ? i : i / kSegmentTiles;
+    return first + round * stride + (i - round * share);
+  }
+};
+
+// Slots of a ring. Scales of many groups take more room.
+KVX_HD constexpr int ring_depth(int groups) { return groups == 1 ? kMostSlots : kMostSlots / 2; }
+
+template <int kDim, int kGroups, int kKeyBits, int kValueBits>
 class Ring {
  public:
-  // `slots` has room for `depth` stages of `slot_bytes`; depth <= kMostPending + 1.
-  __device__ Ring(const KernelArgs& args, int head, std::byte* slots, int slot_bytes, int depth)
-      : args_(args), head_(head), depth_(depth), slot_bytes_(slot_bytes), slots_(slots) {}
+  static constexpr int kKeyStages = stage_count(kKeyBits, kDim);
+  static constexpr int kValueStages = stage_count(kValueBits, kDim);
+  static constexpr int kDepth = ring_depth(kGroups);
 
-  // Asks for tiles [first, first + count) of a sequence, count <= 32; those before were all taken
-  // and released.
-  __device__ void begin(int slot, int first, int count) {
-    const SideView& view = args_.attend.view[0];
-    const int tile = first + min(lane(), count - 1);
-    const int page_tiles = view.shape.page_tokens / kTileRows;
-    const int32_t number = tile / page_tiles, in_page = tile - number * page_tiles;
-    const int64_t page = view.pages[int64_t{slot} * view.pages_per_slot + number];
-#pragma unroll
-    for (int side = 0; side < 2; ++side) {
-      const SideGeometry& g = args_.side[side];
-      codes_[side] =
-          units(page * g.code_page + int64_t{head_} * g.code_head + int64_t{in_page} * g.code_tile);
-      meta_[side] = units(page * g.meta_page + int64_t{head_} * g.meta_head +
-                          int64_t{in_page / g.meta_tiles} * g.meta_tile);
-    }
-    stage_ = tile_ = 0;
-    tiles_ = count;
+  // `slots` has room for kDepth stages; a barrier each.
+  __device__ __forceinline__ Ring(const KernelArgs& args, int slot, int head,
+                                  const TileOrder& order, std::byte* slots, int slot_bytes,
+                                  CopyBarrier* barriers)
+      : args_(args),
+        slot_(slot),
+        head_(head),
+        order_(order),
+        slots_(slots),
+        slot_bytes_(slot_bytes),
+        barriers_(barriers) {
+    if (elected()) init_copies(barriers, kDepth);
     __syncwarp();
-    int at = slot_;
-    for (int i = 0; i < depth_; ++i) {
-      request(at);
-      at = at + 1 == depth_ ? 0 : at + 1;
+  }
+
+  // Asks for the first stages.
+  __device__ __forceinline__ void begin() {
+#pragma unroll
+    for (int i = 0; i < kDepth; ++i) {
+      request(i);
+      at_ = at_ + 1 == kDepth ? 0 : at_ + 1;
     }
   }
 
   // The current stage, once it is there.
-  __device__ const std::byte* take() {
-    wait_for_copies(depth_ - 1);
-    __syncwarp();
-    return slots_ + slot_ * slot_bytes_;
+  __device__ __forceinline__ const std::byte* take() {
+    wait_for_copies(barriers_ + at_, parity_);
+    return slots_ + at_ * slot_bytes_;
   }
-  // All lanes have read what take() gave.
-  __device__ void release() {
+  // All lanes have read what take() gave, stage `stage` of a tile, a constant: first K's.
+  __device__ __forceinline__ void release(int stage) {
     __syncwarp();
-    request(slot_);
-    slot_ = slot_ + 1 == depth_ ? 0 : slot_ + 1;
+    request(stage + kDepth);
+    if (++at_ == kDepth) at_ = 0, parity_ ^= 1;
+    if (stage + 1 == kStages) ++tile_;
   }
 
  private:
-  __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
-  // Bytes in units of 16: 64 GiB fit into 32 bits.
-  __device__ static uint32_t units(int64_t bytes) { return static_cast<uint32_t>(bytes >> 4); }
+  static constexpr int kStages = kKeyStages + kValueStages;
 
-  // The next stage, if there is one, into a slot.
-  __device__ void request(int slot) {
-    if (tile_ < tiles_) {
-      const int k_stages = args_.side[0].stages;
-      if (stage_ < k_stages) {
-        fetch<0>(slot, stage_);
-      } else {
-        fetch<1>(slot, stage_ - k_stages);
-      }
-      if (++stage_ == k_stages + args_.side[1].stages) stage_ = 0, ++tile_;
+  // A stage of the current tile, or of those behind it, into the current slot; in order.
+  __device__ __forceinline__ void request(int stage) {
+    const int tile = tile_ + stage / kStages, in_tile = stage % kStages;
+    if (tile >= order_.count) return;
+    if (in_tile == 0 && tile % 32 == 0) place_ = place_of(tile + lane_of_warp());
+    if (in_tile < kKeyStages) {
+      fetch<0>(tile, in_tile);
+    } else {
+      fetch<1>(tile, in_tile - kKeyStages);
     }
-    end_copies();
+  }
+  // Of tile i of the order, or the last one, among all tiles of the cache.
+  __device__ __forceinline__ int place_of(int i) const {
+    const SideView& view = args_.attend.view[0];
+    const int tile = order_[min(i, order_.count - 1)];
+    const int page_tiles = view.shape.page_tokens / kTileRows;
+    const int number = tile / page_tiles, in_page = tile - number * page_tiles;
+    const int page = view.pages[int64_t{slot_} * view.pages_per_slot + number];
+    return (page * view.shape.kv_heads + head_) * page_tiles + in_page;
   }
   template <int kSide>
-  __device__ void fetch(int slot, int stage) {
+  __device__ __forceinline__ void fetch(int tile, int stage) {
+    constexpr int kBits = kSide == 0 ? kKeyBits : kValueBits;
+    constexpr uint32_t kCodes = stage_bytes(kBits, kDim);
     const SideView& view = args_.attend.view[kSide];
     const SideGeometry& g = args_.side[kSide];
-    std::byte* to = slots_ + slot * slot_bytes_ + lane() * 16;
-    const std::byte* codes = view.codes + uint64_t{__shfl_sync(~0u, codes_[kSide], tile_)} * 16 +
-                             static_cast<uint32_t>(stage * g.code_stage + lane() * 16);
-    // 4 to 8 times 512 bytes.
-#pragma unroll
-    for (int i = 0; i < 4; ++i) copy16(to + i * 512, codes + i * 512);
-    if (g.code_stage > 2048)
-#pragma unroll
-      for (int i = 4; i < 6; ++i) copy16(to + i * 512, codes + i * 512);
-    if (g.code_stage > 3072)
-#pragma unroll
-      for (int i = 6; i < 8; ++i) copy16(to + i * 512, codes + i * 512);
-    if (stage > 0 && !g.meta_each) return;
-    to += g.code_stage;
-    const uint64_t meta = uint64_t{__shfl_sync(~0u, meta_[kSide], tile_)} * 16 +
-                          static_cast<uint32_t>(g.meta_each ? stage * g.meta_stage : 0);
-    for (int at = lane() * 16; at < g.meta_stage + g.zero_stage; at += 512, to += 512)
-      copy16(to,
-             at < g.meta_stage ? view.scale + meta + at : view.zero + meta + (at - g.meta_stage));
+    const auto place = static_cast<uint32_t>(__shfl_sync(~0u, place_, tile));
+    if (!elected()) return;
+    std::byte* const to = slots_ + at_ * slot_bytes_;
+    CopyBarrier* const barrier = barriers_ + at_;
+    const bool meta = stage == 0 || g.meta_each;
+    expect(barrier, meta ? kCodes + g.meta_stage + g.zero_stage : kCodes);
+    copy(to,
+         view.codes + uint64_t{place} * (kCodes * stage_count(kBits, kDim)) +
+             static_cast<uint32_t>(stage) * kCodes,
+         kCodes, barrier);
+    if (!meta) return;
+    const uint64_t at =
+        uint64_t{g.meta_tiles == 1 ? place : place / static_cast<uint32_t>(g.meta_tiles)} *
+            static_cast<uint32_t>(g.meta_tile) +
+        static_cast<uint32_t>(stage * g.meta_stage);
+    copy(to + kCodes, view.scale + at, g.meta_stage, barrier);
+    if (g.zero_stage > 0) copy(to + kCodes + g.meta_stage, view.zero + at, g.zero_stage, barrier);
   }
 
   const KernelArgs& args_;
-  int head_, depth_, slot_bytes_;
-  std::byte* slots_;
-  uint32_t codes_[2] = {}, meta_[2] = {};  // where those of tile `lane` lie
-  int tile_ = 0, stage_ = 0, tiles_ = 0;   // to ask for next; tiles that there are
-  int slot_ = 0;
+  const int slot_, head_;
+  const TileOrder order_;
+  std::byte* const slots_;
+  const int slot_bytes_;
+  CopyBarrier* const barriers_;
+  int place_ = 0;  // of tile tile_ / 32 * 32 + lane
+  int tile_ = 0;   // that is read
+  int at_ = 0;     // its slot
+  uint32_t parity_ = 0;
 };
 
 }  // namespace kvx::gpu::fused

@@ -29,7 +29,7 @@ struct SpreadRows {
 
   // A lane spreads one row.
   __device__ static void run(const std::byte* rows, std::byte* to) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int lane = lane_of_warp();
     const auto* from = reinterpret_cast<const uint32_t*>(rows + lane * (kDim / 8 * 3));
     auto* out = reinterpret_cast<uint32_t*>(to + lane * kPitch);
 #pragma unroll
@@ -50,10 +50,11 @@ struct SpreadRows {
 
 // kBits: 2, 4, 8, or 3 with `spread` of SpreadRows::kBytes. `codes`: the tile's first stage, which
 // the ring has given; the others are taken, and all are released.
-template <int kBits, int kDim, int kQueries, int kGroups>
-__device__ inline void add_values(Ring& ring, const std::byte* codes, uint32_t flip_code,
-                                  const std::byte* digits, std::byte* spread,
-                                  const TileWeights<kGroups>& w, SegmentSums<kDim>& segment) {
+template <int kBits, int kDim, int kQueries, int kGroups, class Ring>
+__device__ __forceinline__ void add_values(Ring& ring, const std::byte* codes, uint32_t flip_code,
+                                           const std::byte* digits, std::byte* spread,
+                                           const TileWeights<kGroups>& w,
+                                           SegmentSums<kDim>& segment) {
   constexpr int kField = kBits == 3 ? 4 : kBits;  // bits from code to code
   constexpr int kFields = 8 / kField;
   constexpr int kChunks = kDim * kField / 128;
@@ -63,7 +64,7 @@ __device__ inline void add_values(Ring& ring, const std::byte* codes, uint32_t f
   constexpr int kSplit = kGroups > kChunks ? kGroups / kChunks : 1;
   static_assert(kSplit <= 2);
   constexpr uint32_t kByte = 0x01010101u;
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+  const int lane = lane_of_warp(), g = lane / 4, t = lane % 4;
   const uint32_t flip = flip_code * (kByte * (kField == 8 ? 1u : kField == 4 ? 0x11u : 0x55u));
   const std::byte* column = digits + g % (2 * kQueries) * kDigitPitch + t * 32;
   constexpr int kStageBlocks = stage_rows(kBits, kDim) / 32;
@@ -74,16 +75,17 @@ __device__ inline void add_values(Ring& ring, const std::byte* codes, uint32_t f
   const uint32_t even = t % 2 == 0 ? 0x6420u : 0x2064u, odd = even + 0x1111u;
 
   int sum[kSplit][kDim / 16][4] = {};
+  uint4 digit[kGroups] = {};  // of two values of k
 #pragma unroll
   for (int k = 0; k < kTileRows / 32; ++k) {
     if (k % kStageBlocks == 0 && k > 0) {
-      ring.release();
+      ring.release(Ring::kKeyStages + k / kStageBlocks - 1);
       codes = ring.take();
     }
-    uint2 b[kGroups];
+    if (k % 2 == 0)
 #pragma unroll
-    for (int i = 0; i < kGroups; ++i)
-      b[i] = reinterpret_cast<const uint2*>(column + i * digit_bytes(kQueries))[k];
+      for (int i = 0; i < kGroups; ++i)
+        digit[i] = reinterpret_cast<const uint4*>(column + i * digit_bytes(kQueries))[k / 2];
     if constexpr (kBits == 3) {
       __syncwarp();
       SpreadRows<kDim>::run(codes + k % kStageBlocks * 32 * (kDim / 8 * 3), spread);
@@ -101,15 +103,16 @@ __device__ inline void add_values(Ring& ring, const std::byte* codes, uint32_t f
         const uint32_t mask = f + 1 == kFields ? ~0u : kByte * ((1u << (kField * (f + 1))) - 1u);
 #pragma unroll
         for (int s = 0; s < kSplit; ++s) {
-          const uint2 x = b[kSplit == 2 ? 2 * h + s : h * kGroups / kChunks];
+          const uint4 x = digit[kSplit == 2 ? 2 * h + s : h * kGroups / kChunks];
           multiply_unsigned(sum[s][h * kFields + f], (a[0] ^ flip) & mask, (a[1] ^ flip) & mask,
-                            (a[2] ^ flip) & mask, (a[3] ^ flip) & mask, x.x, x.y);
+                            (a[2] ^ flip) & mask, (a[3] ^ flip) & mask, k % 2 == 0 ? x.x : x.z,
+                            k % 2 == 0 ? x.y : x.w);
         }
       }
     }
   }
 
-  ring.release();
+  ring.release(Ring::kKeyStages + Ring::kValueStages - 1);
 
   if (__any_sync(~0u, w.m > segment.m)) {
     const float down = power(min(segment.m - w.m, 0));
@@ -151,9 +154,9 @@ __device__ inline void add_values(Ring& ring, const std::byte* codes, uint32_t f
 }
 
 // Channel of o[i][r] for values of a width.
-__device__ inline int channel_of(int bits, int i, int r) {
+__device__ __forceinline__ int channel_of(int bits, int i, int r) {
   const int fields = bits == 8 ? 1 : bits == 2 ? 4 : 2;
-  const int g = static_cast<int>(threadIdx.x) % 32 / 4;
+  const int g = lane_of_warp() / 4;
   return (16 * (i / fields) + 2 * g + r) * fields + i % fields;
 }
 

@@ -23,9 +23,9 @@ struct ValueScales {
 
 // Stores four weights' digits as the lane's word of both digit columns of a query: word 2 k + h of
 // quarter t are rows 32 k + 16 h + 4 t ..
-__device__ inline void store_weight_digits(std::byte* digits, int query, const float (&u)[4],
-                                           uint32_t exponent) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+__device__ __forceinline__ void store_weight_digits(std::byte* digits, int query,
+                                                    const float (&u)[4], uint32_t exponent) {
+  const int lane = lane_of_warp();
   const float factor = weight_factor(exponent);
   uint32_t d[4];
 #pragma unroll
@@ -38,8 +38,8 @@ __device__ inline void store_weight_digits(std::byte* digits, int query, const f
 
 // The end of step 3, where scores may leave the clamp's range.
 template <int kQueries>
-__device__ inline void clamp_scores(float* scores) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+__device__ __forceinline__ void clamp_scores(float* scores) {
+  const int lane = lane_of_warp();
   for (int h = 0; h < kQueries; ++h) {
     float4& x = reinterpret_cast<float4*>(scores + h * kScorePitch)[lane];
     x = make_float4(clamp_score(x.x), clamp_score(x.y), clamp_score(x.z), clamp_score(x.w));
@@ -49,27 +49,54 @@ __device__ inline void clamp_scores(float* scores) {
 // The score of a row that is not seen: its weight is nothing in l, nor times a scale and zero of 0.
 inline constexpr float kUnseen = -2.0f * kScoreBound;
 
-// Steps 4 to 7. `visible` of the tile's rows are seen, by all queries. Digits: [V
-// group][digit_bytes].
+// Of a tile whose first `visible` rows alone are seen. A lane changes what it reads in weigh().
+template <int kQueries>
+__device__ __forceinline__ void hide_rows(float* scores, int visible) {
+  const int lane = lane_of_warp(), seen = visible - 4 * lane;
+#pragma unroll 1
+  for (int i = max(seen, 0); i < 4; ++i)
+    for (int h = 0; h < kQueries; ++h) scores[h * kScorePitch + 4 * lane + i] = kUnseen;
+}
+
+// Steps 4 to 7. `visible` of the tile's rows are seen, by all queries; the scores of others are
+// hidden. Digits: [V group][digit_bytes].
 template <int kQueries, int kGroups>
-__device__ inline TileWeights<kGroups> weigh(const float* scores, int visible,
-                                             const ValueScales& values, std::byte* digits) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, query = lane % 4 % kQueries;
-  const int seen = visible - 4 * lane;  // of the lane's rows
+__device__ __forceinline__ TileWeights<kGroups> weigh(const float* scores, int visible,
+                                                      const ValueScales& values,
+                                                      std::byte* digits) {
+  const int lane = lane_of_warp(), query = lane % 4 % kQueries;
+  float scale[4 * kGroups], zero[4 * kGroups];  // [row][group]
+  load_halves(values.scale + 8 * kGroups * lane, scale);
+  load_halves(values.zero + 8 * kGroups * lane, zero);
+#pragma unroll
+  for (int i = 0; i < 4 * kGroups; ++i) zero[i] = __fmul_rn(zero[i], values.zero_factor);
+  if (visible < kTileRows) {
+#pragma unroll
+    for (int i = 0; i < 4 * kGroups; ++i)
+      if (4 * lane + i / kGroups >= visible) scale[i] = zero[i] = 0.0f;
+  }
   float p[kQueries][4];
-  int m[kQueries], l[kQueries];
+  int n[kQueries][4], m[kQueries], l[kQueries];
 #pragma unroll
   for (int h = 0; h < kQueries; ++h) {
-    const float4 x4 = reinterpret_cast<const float4*>(scores + h * kScorePitch)[lane];
-    const float x[4] = {x4.x, x4.y, x4.z, x4.w};
-    Exponential e[4];
+    const float4 x = reinterpret_cast<const float4*>(scores + h * kScorePitch)[lane];
+    p[h][0] = x.x, p[h][1] = x.y, p[h][2] = x.z, p[h][3] = x.w;
+  }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) e[i] = exponential(i < seen ? x[i] : kUnseen);
-    m[h] = __reduce_max_sync(~0u, max(max(e[0].n, e[1].n), max(e[2].n, e[3].n)));
+  for (int h = 0; h < kQueries; ++h) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const Exponential e = exponential(p[h][i]);
+      n[h][i] = e.n, p[h][i] = e.p;
+    }
+    m[h] = __reduce_max_sync(~0u, max(max(n[h][0], n[h][1]), max(n[h][2], n[h][3])));
+  }
+#pragma unroll
+  for (int h = 0; h < kQueries; ++h) {
     uint32_t mass = 0;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      p[h][i] = weight(e[i], m[h]);
+      p[h][i] = weight({n[h][i], p[h][i]}, m[h]);
       mass += __float_as_uint(__fadd_rn(p[h][i], kMagic));
     }
     l[h] =
@@ -84,30 +111,28 @@ __device__ inline TileWeights<kGroups> weigh(const float* scores, int visible,
   for (int group = 0; group < kGroups; ++group) {
     float s[4], z[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      s[i] = half_at(values.scale, (4 * lane + i) * kGroups + group);
-      z[i] = __fmul_rn(half_at(values.zero, (4 * lane + i) * kGroups + group), values.zero_factor);
-    }
-    if (visible < kTileRows) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        if (i >= seen) s[i] = z[i] = 0.0f;
-    }
+    for (int i = 0; i < 4; ++i) s[i] = scale[i * kGroups + group], z[i] = zero[i * kGroups + group];
     const uint32_t ez = zero_exponent(__reduce_max_sync(~0u, greatest(z)));
+    float u[kQueries][4], b[kQueries];
+    uint32_t most[kQueries];
+#pragma unroll
+    for (int h = 0; h < kQueries; ++h) {
+      b[h] = 0.0f;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        u[h][i] = __fmul_rn(p[h][i], s[i]);
+        b[h] = __fmaf_rn(p[h][i], z[i], b[h]);
+      }
+      most[h] = __reduce_max_sync(~0u, greatest(u[h]));
+    }
     int eu[kQueries], zi[kQueries];
 #pragma unroll
     for (int h = 0; h < kQueries; ++h) {
-      float u[4], b = 0.0f;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        u[i] = __fmul_rn(p[h][i], s[i]);
-        b = __fmaf_rn(p[h][i], z[i], b);
-      }
-      const uint32_t exponent = weight_exponent(__reduce_max_sync(~0u, greatest(u)));
-      store_weight_digits(digits + group * digit_bytes(kQueries), h, u, exponent);
+      const uint32_t exponent = weight_exponent(most[h]);
+      store_weight_digits(digits + group * digit_bytes(kQueries), h, u[h], exponent);
       eu[h] = exponent_of(exponent) - (21 + 15);
       zi[h] = static_cast<int>(
-          __reduce_add_sync(~0u, __float_as_uint(__fmaf_rn(b, zero_factor(ez), kMagic))) -
+          __reduce_add_sync(~0u, __float_as_uint(__fmaf_rn(b[h], zero_factor(ez), kMagic))) -
           (static_cast<uint32_t>(kMagicBits) << 5));
     }
     result.unit[group] = pick(eu, query);

@@ -10,6 +10,7 @@
 #include "tests/emulated/device.h"
 
 #define __device__
+#define __forceinline__ inline
 #define __host__
 #define __global__
 #define __grid_constant__
@@ -144,6 +145,13 @@ T __shfl_xor_sync(unsigned mask, T x, int lanes,
                   kvx::emulated::Place place = kvx::emulated::Place::here()) {
   return kvx::emulated::shuffle("__shfl_xor_sync", mask, x,
                                 static_cast<int>(threadIdx.x % 32) ^ lanes, place);
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T x, int lanes, int width,
+                 kvx::emulated::Place place = kvx::emulated::Place::here()) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  return kvx::emulated::shuffle("__shfl_up_sync", mask, x,
+                                lane % width >= lanes ? lane - lanes : lane, place);
 }
 template <class T>
 T __reduce_max_sync(unsigned mask, T x, kvx::emulated::Place place = kvx::emulated::Place::here()) {

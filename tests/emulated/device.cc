@@ -28,14 +28,25 @@ constexpr size_t kGuard = 1 << 10;
 constexpr std::byte kGuardByte{0xA7};
 constexpr size_t kStackBytes = 256 << 10;
 
-enum class State : uint8_t { kReady, kWarp, kBlock, kCluster, kEnded };
+enum class State : uint8_t { kReady, kWarp, kBlock, kCluster, kCopies, kEnded };
 
 struct Copy {
   std::byte* to;
   const std::byte* from;
   size_t bytes;
-  int64_t group;
 };
+
+// A phase ends when it was expected and its bytes were asked for. `ready`: of the last one, until
+// it is waited for.
+struct CopyBarrier {
+  uint32_t phase = 0;
+  bool open = false;
+  size_t missing = 0;  // bytes
+  std::vector<Copy> asked, ready;
+};
+
+// Whether a phase of a parity has ended.
+bool ended(const CopyBarrier& barrier, uint32_t parity) { return barrier.phase % 2 != parity; }
 
 struct Block;
 struct Thread {
@@ -47,8 +58,8 @@ struct Thread {
   uint3 index = {};
   Block* block = nullptr;
   bool waited = false;
-  std::vector<Copy> copies;
-  int64_t group = 0;  // of copies that is open
+  const CopyBarrier* copies = nullptr;  // that it waits for,
+  uint32_t phase = 0;                   // of that parity
 };
 
 struct Block {
@@ -62,6 +73,7 @@ struct Block {
   std::byte* shared = nullptr;
   size_t shared_bytes = 0;
   std::map<const void*, std::unique_ptr<std::byte[]>> variables;
+  std::map<const void*, CopyBarrier> barriers;
   std::vector<Block>* cluster = nullptr;
 };
 
@@ -196,7 +208,7 @@ class Cluster {
     Thread* const first = block.threads.data() + 32 * warp;
     for (const int lane : block.lanes) {
       Thread& t = first[lane];
-      if (t.state == State::kReady) {
+      if (t.state == State::kReady || (t.state == State::kCopies && ended(*t.copies, t.phase))) {
         resume(t);
         progress = true;
       }
@@ -216,6 +228,7 @@ class Cluster {
     return true;
   }
   void resume(Thread& t) {
+    t.state = State::kReady;
     running = &t;
     threadIdx = t.index, blockIdx = t.block->index;
     running_fiber =
@@ -289,6 +302,7 @@ void set_up(Block& block, const Launch& launch, Order& order) {
   std::memset(block.shared, static_cast<int>(kPattern), launch.shared_bytes);
   std::memset(block.shared + launch.shared_bytes, static_cast<int>(kGuardByte), kGuard);
   block.variables.clear();
+  block.barriers.clear();
 }
 
 void check_guards(const Block& block) {
@@ -401,22 +415,57 @@ uint32_t shared_offset(const void* address, size_t bytes) {
   return static_cast<uint32_t>(at);
 }
 
-void begin_copy(void* to, const void* from, size_t bytes) {
-  shared_offset(to, bytes);
-  if (reinterpret_cast<uintptr_t>(from) % bytes != 0)
-    fail("thread %u copies %zu bytes from %p", running->index.x, bytes, from);
-  std::memset(to, static_cast<int>(kPattern), bytes);
-  running->copies.push_back(
-      {static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes, running->group});
+namespace {
+
+CopyBarrier& barrier_at(const void* barrier) {
+  const auto at = running->block->barriers.find(barrier);
+  if (at == running->block->barriers.end())
+    fail("thread %u: no barrier of copies at %u", running->index.x, shared_offset(barrier, 8));
+  return at->second;
 }
-void end_copy_group() { ++running->group; }
-void wait_copy_groups(int pending) {
-  auto& copies = running->copies;
-  const int64_t end = running->group - pending;
-  size_t done = 0;
-  for (; done < copies.size() && copies[done].group < end; ++done)
-    std::memcpy(copies[done].to, copies[done].from, copies[done].bytes);
-  copies.erase(copies.begin(), copies.begin() + static_cast<ptrdiff_t>(done));
+void end_phase(CopyBarrier& barrier) {
+  if (!barrier.open || barrier.missing > 0) return;
+  if (!barrier.ready.empty()) fail("thread %u: copies that nobody waited for", running->index.x);
+  barrier.ready.swap(barrier.asked);
+  barrier.open = false;
+  ++barrier.phase;
+}
+
+}  // namespace
+
+void init_copies(const void* barrier) {
+  shared_offset(barrier, 8);
+  if (!running->block->barriers.try_emplace(barrier).second)
+    fail("thread %u: a barrier of copies is there already", running->index.x);
+}
+void expect_copies(const void* barrier, size_t bytes) {
+  CopyBarrier& b = barrier_at(barrier);
+  if (b.open) fail("thread %u: a phase of copies is open already", running->index.x);
+  b.open = true;
+  b.missing = bytes;
+  end_phase(b);
+}
+void begin_copy(void* to, const void* from, size_t bytes, const void* barrier) {
+  CopyBarrier& b = barrier_at(barrier);
+  if (bytes == 0 || bytes % 16 != 0 || reinterpret_cast<uintptr_t>(from) % 16 != 0)
+    fail("thread %u copies %zu bytes from %p", running->index.x, bytes, from);
+  shared_offset(to, 16);
+  shared_offset(static_cast<std::byte*>(to) + bytes - 16, 16);
+  if (!b.open || bytes > b.missing)
+    fail("thread %u copies %zu bytes of %zu expected", running->index.x, bytes, b.missing);
+  std::memset(to, static_cast<int>(kPattern), bytes);
+  b.asked.push_back({static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes});
+  b.missing -= bytes;
+  end_phase(b);
+}
+void wait_for_copies(const void* barrier, uint32_t parity, Place place) {
+  CopyBarrier& b = barrier_at(barrier);
+  if (!ended(b, parity)) {
+    running->copies = &b, running->phase = parity;
+    stop(State::kCopies, "wait_for_copies", place);
+  }
+  for (const Copy& c : b.ready) std::memcpy(c.to, c.from, c.bytes);
+  b.ready.clear();
 }
 
 void note_wait() { running->waited = true; }

@@ -2,7 +2,7 @@
 // source is tested bit for bit where there is no GPU.
 //
 // A thread runs until it has to wait for others: for its warp (shuffles, products, every
-// operation of 32 lanes), its block or its cluster. Then the next one runs. Nothing
+// operation of 32 lanes), its block, its cluster or copies. Then the next one runs. Nothing
 // else changes hands between threads, so what a thread wrote without a barrier behind it is seen
 // by some lanes and not by others, and what it had copied asynchronously is there only where it was
 // waited for. The thread blocks of a cluster run side by side, clusters one after the other; the
@@ -67,11 +67,13 @@ const std::byte* in_block(const void* local, int block);
 // it is no multiple of `bytes`.
 uint32_t shared_offset(const void* address, size_t bytes);
 
-// Asynchronous copies of the running thread, in groups: the target is a pattern until the group was
-// waited for.
-void begin_copy(void* to, const void* from, size_t bytes);
-void end_copy_group();
-void wait_copy_groups(int pending);
+// Asynchronous copies, counted by a barrier in dynamic shared memory: a phase ends when as many
+// bytes as were expected were asked for, in multiples of 16; the targets are a pattern until a
+// thread has waited for the phase of their parity, 0 the first.
+void init_copies(const void* barrier);
+void expect_copies(const void* barrier, size_t bytes);
+void begin_copy(void* to, const void* from, size_t bytes, const void* barrier);
+void wait_for_copies(const void* barrier, uint32_t parity, Place place);
 
 // The thread waits for the kernel in front.
 void note_wait();

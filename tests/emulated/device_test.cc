@@ -132,25 +132,43 @@ TEST(EmulatedDevice, BarriersOrder) {
 
 TEST(EmulatedDevice, CopiesArriveWhenWaitedFor) {
   alignas(16) const uint32_t from[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-  uint32_t seen[5] = {};
-  emulated::run(launch(32, 32), [&] {
-    if (lane() > 0) return;
+  uint32_t seen[4] = {};
+  const auto kernel = [&](bool wait) {
     auto* const to = gpu::dynamic_shared<uint32_t>();
-    to[0] = 9;
-    emulated::begin_copy(to, from, 16);
-    emulated::end_copy_group();
-    emulated::begin_copy(to + 4, from + 4, 16);
-    emulated::end_copy_group();
-    seen[0] = to[0];
-    emulated::wait_copy_groups(2);
-    seen[1] = to[0];
-    emulated::wait_copy_groups(1);
-    seen[2] = to[0], seen[3] = to[4];
-    emulated::wait_copy_groups(0);
-    seen[4] = to[4];
-  });
-  EXPECT_EQ(std::vector<uint32_t>(seen, seen + 5),
-            (std::vector<uint32_t>{0xFBFBFBFBu, 0xFBFBFBFBu, 1, 0xFBFBFBFBu, 5}));
+    auto* const barrier = gpu::dynamic_shared<gpu::fused::CopyBarrier>() + 4;
+    const bool mine = gpu::fused::elected();
+    if (mine) gpu::fused::init_copies(barrier, 1);
+    __syncwarp();
+    for (uint32_t phase = 0; phase < 2; ++phase) {
+      if (mine) {
+        to[0] = 9;
+        gpu::fused::expect(barrier, 32);
+        gpu::fused::copy(to, from + 4 * phase, 16, barrier);
+        gpu::fused::copy(to + 4, from, 16, barrier);
+        seen[2 * phase] = to[0];
+      }
+      if (wait) gpu::fused::wait_for_copies(barrier, phase);
+      seen[2 * phase + 1] = to[0];
+      __syncwarp();
+    }
+  };
+  const Launch one = launch(32, 64);
+  emulated::run(one, [&] { kernel(true); });
+  EXPECT_EQ(std::vector<uint32_t>(seen, seen + 4),
+            (std::vector<uint32_t>{0xFBFBFBFBu, 1, 0xFBFBFBFBu, 5}));
+  EXPECT_NE(refusal(one, [&] { kernel(false); }).find("nobody waited for"), std::string::npos);
+  const auto after_begin = [](int bytes) {
+    auto* const barrier = gpu::dynamic_shared<gpu::fused::CopyBarrier>();
+    if (!gpu::fused::elected()) return;
+    gpu::fused::init_copies(barrier, 1);
+    gpu::fused::expect(barrier, 16);
+    alignas(16) const uint32_t x[8] = {};
+    if (bytes > 0) gpu::fused::copy(barrier + 2, x, bytes, barrier);
+    gpu::fused::wait_for_copies(barrier, 0);
+  };
+  EXPECT_NE(refusal(one, [&] { after_begin(0); }).find("never come"), std::string::npos);
+  EXPECT_NE(refusal(one, [&] { after_begin(32); }).find("32 bytes of 16 expected"),
+            std::string::npos);
 }
 
 TEST(EmulatedDevice, SharedMemoryEnds) {

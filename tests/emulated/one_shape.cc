@@ -4,7 +4,7 @@
 namespace kvx::gpu::fused {
 
 bool launch_128(const KernelArgs& args, cudaStream_t stream) {
-  return launch<128, kBlockQueries, 1>(args, stream);
+  return launch_even<128, kBlockQueries, 1>(args, stream);
 }
 
 }  // namespace kvx::gpu::fused

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "gpu/fused/async_copy.cuh"
+#include "gpu/fused/bulk.cuh"
 #include "tests/emulated/matrix.h"
 
 namespace kvx::gpu::fused {
