@@ -9,6 +9,7 @@
 #include "gpu/common/successor.cuh"
 #include "gpu/fused/attend.h"
 #include "gpu/fused/launch.h"
+#include "gpu/fused/prefill.h"
 
 namespace kvx::gpu::fused {
 namespace {
@@ -17,6 +18,9 @@ constexpr int kFoldThreads = 160;  // one sum each of a head of 128 channels
 // Up to so many blocks of a span each most processors would be idle; from so many on, of all rows
 // of their queries each, none is.
 constexpr int64_t kFewBlocks = 66, kManyBlocks = 256;
+// Prefill: query heads and tokens of a KV head from which on it is worth its tiles, and blocks that
+// keep the device busy.
+constexpr int64_t kPrefillFewest = 512, kPrefillBlocks = 100;
 
 // Step 11 over the parts in scratch, and 12; a block has one query.
 __global__ void __launch_bounds__(kFoldThreads)
@@ -65,6 +69,8 @@ bool fast_side(const SideFormat& f, int dim, bool is_k) {
   return is_k && (f.group == 32 || f.group == 64 || f.group % kTileRows == 0) && dim > 0;
 }
 
+bool is_prefill(FusedForm form) { return form >= FusedForm::kPrefillLong; }
+
 // `one`: a block may have one query alone.
 KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideFormat& v, bool one) {
   const CacheShape& shape = attend.view[0].shape;
@@ -73,12 +79,14 @@ KernelArgs kernel_args(FusedForm form, const AttendArgs& attend, const SideForma
   KernelArgs args;
   args.attend = attend;
   args.scale = attention::scale(shape.head_dim);
-  args.queries = one && queries == 1 ? 1 : kBlockQueries;
+  args.queries = is_prefill(form) ? kPrefillQueries : one && queries == 1 ? 1 : kBlockQueries;
   args.tiles = static_cast<int32_t>((queries + args.queries - 1) / args.queries);
-  args.part_rows = form == FusedForm::kShort ? kSegmentRows : kSpanRows;
+  const bool short_parts = form == FusedForm::kShort || form == FusedForm::kPrefillShort;
+  args.part_rows = short_parts ? kSegmentRows : kSpanRows;
   args.parts = form == FusedForm::kWhole
                    ? 0
                    : (attend.pass.max_length + args.part_rows - 1) / args.part_rows;
+  if (form == FusedForm::kPrefillWhole) args.parts = 1, args.part_rows = kAllRows;
   args.part = {shape.head_dim, shape.head_dim / v.group};
   return args;
 }
@@ -107,10 +115,18 @@ int64_t most_clusters(const void* kernel, const SuccessorLaunch& launch) {
 }
 
 FusedForm fused_form(const Pass& bounds, const CacheShape& shape, int q_heads) {
-  const int64_t tiles =
-      (int64_t{bounds.max_count} * (q_heads / shape.kv_heads) + kBlockQueries - 1) / kBlockQueries;
-  const int64_t whole = tiles * shape.kv_heads * bounds.span_count;
+  const int64_t queries = int64_t{bounds.max_count} * (q_heads / shape.kv_heads);
   const int64_t spans = (bounds.max_length + kSpanRows - 1) / kSpanRows;
+  const auto blocks = [&](int of) {
+    return (queries + of - 1) / of * shape.kv_heads * bounds.span_count;
+  };
+  if (queries >= kPrefillFewest && bounds.max_count > 1) {
+    const int64_t whole = blocks(kPrefillQueries);
+    if (whole >= kPrefillBlocks || bounds.max_length <= kSegmentRows)
+      return FusedForm::kPrefillWhole;
+    return whole * spans >= kPrefillBlocks ? FusedForm::kPrefillLong : FusedForm::kPrefillShort;
+  }
+  const int64_t whole = blocks(kBlockQueries);
   if (whole * spans <= kFewBlocks && bounds.max_length > kTileRows) return FusedForm::kShort;
   return spans <= 1 || whole >= kManyBlocks ? FusedForm::kWhole : FusedForm::kLong;
 }
@@ -121,6 +137,7 @@ int64_t scratch_floats(FusedForm form, const Pass& bounds, const CacheShape& sha
   attend.pass = bounds;
   attend.q_heads = q_heads;
   attend.view[0].shape = shape;
+  if (form == FusedForm::kPrefillWhole) return int64_t{bounds.rows} * q_heads * shape.head_dim;
   const KernelArgs args = kernel_args(form, attend, v, false);
   return int64_t{bounds.span_count} * args.tiles * shape.kv_heads * args.queries * args.parts *
          args.part.floats();
@@ -133,7 +150,9 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
   const int dim = attend.view[0].shape.head_dim;
   const bool even = k.bits == v.bits;
   const bool fast = (dim == 64 || dim == 128) && fast_side(k, dim, true) &&
-                    fast_side(v, dim, false) && (even || (k.bits != 3 && v.bits != 3));
+                    fast_side(v, dim, false) &&
+                    (even || is_prefill(form) || (k.bits != 3 && v.bits != 3));
+  if (!fast && is_prefill(form)) form = FusedForm::kWhole;
   KernelArgs args = kernel_args(form, attend, v, even || !fast);
   args.scheme = scheme;
   bool folded = false;
@@ -142,9 +161,16 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
   } else {
     for (int side = 0; side < 2; ++side)
       args.side[side] = SideGeometry(attend.view[side].format, attend.view[side].shape, side == 0);
-    const auto launch =
-        dim == 64 ? (even ? launch_64 : launch_64_mixed) : (even ? launch_128 : launch_128_mixed);
-    folded = !launch(args, stream);
+    if (is_prefill(form)) {
+      (dim == 64        ? prefill_64
+       : k.along_tokens ? prefill_128_tokens
+                        : prefill_128_channels)(args, stream);
+      folded = form == FusedForm::kPrefillWhole;
+    } else {
+      const auto launch =
+          dim == 64 ? (even ? launch_64 : launch_64_mixed) : (even ? launch_128 : launch_128_mixed);
+      folded = !launch(args, stream);
+    }
   }
   if (folded) return;
   // The processors keep the shares of shared memory that the other kernel asks for.

@@ -9,10 +9,19 @@
 
 namespace kvx::gpu::fused {
 
-enum class FusedForm : uint8_t { kLong, kWhole, kShort };
+enum class FusedForm : uint8_t {
+  kLong,
+  kWhole,
+  kShort,
+  kPrefillLong,
+  kPrefillWhole,
+  kPrefillShort
+};
 
 // Query heads and tokens of one KV head that a block takes side by side.
 inline constexpr int kBlockQueries = 4;
+// The same of the prefill forms.
+inline constexpr int kPrefillQueries = 128;
 
 // By the bounds of the pass alone, so that a captured graph keeps its form.
 FusedForm fused_form(const Pass& bounds, const CacheShape& shape, int q_heads);
@@ -25,7 +34,7 @@ int64_t scratch_floats(FusedForm form, const Pass& bounds, const CacheShape& sha
 // the query at position t, those below its boundary (SealRule, Reads) sealed. Any head dim that is
 // a multiple of 8 up to 256, any width up to 8 bits and any group; fast for head dims 64 and 128,
 // widths 2, 3, 4 and 8, groups along channels of 32, 64 and 128, along tokens of 32, 64 and
-// multiples of 128.
+// multiples of 128. Other shapes take `whole` where a prefill form is asked for.
 void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& args,
             cudaStream_t stream);
 

@@ -30,7 +30,7 @@ struct SideGeometry {
   int32_t meta_tile = 0;
   int32_t meta_tiles = 1;  // tiles that share scales
   int32_t sets = 1;        // of digits: K groups of a tile or a row
-  int32_t code_stage = 0;
+  int32_t code_tile = 0, code_stage = 0;
   // With the first stage, or with every one; zero_stage 0: no zeros.
   int32_t meta_stage = 0, zero_stage = 0;
   bool meta_each = false;
@@ -41,6 +41,7 @@ struct SideGeometry {
         sets(!f.along_tokens ? s.head_dim / f.group
                              : (f.group < kTileRows ? kTileRows / f.group : 1)) {
     meta_tile = 2 * sets * (f.along_tokens ? s.head_dim : kTileRows);
+    code_tile = static_cast<int32_t>(kTileRows * f.row_bytes(s.head_dim));
     code_stage = fused::stage_bytes(f.bits, s.head_dim);
     meta_each = is_k && !f.along_tokens;
     meta_stage = meta_each ? meta_tile / stage_count(f.bits, s.head_dim) : meta_tile;

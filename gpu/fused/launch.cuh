@@ -34,7 +34,7 @@ bool launch(KernelArgs args, cudaStream_t stream) {
                   static_cast<unsigned>(args.attend.view[0].shape.kv_heads),
                   static_cast<unsigned>(args.attend.pass.span_count));
   const auto kernel = fused_kernel<kDim, kQueries, kGroups, kKeyBits, kValueBits>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.bytes),
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
         "shared memory of fused_kernel");
   SuccessorLaunch launch{.grid = grid,
                          .block = dim3(static_cast<unsigned>(plan.warp_count) * 32),

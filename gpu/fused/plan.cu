@@ -7,8 +7,6 @@
 namespace kvx::gpu::fused {
 namespace {
 
-constexpr int kSharedBytes = 226 << 10;  // of a block, at most
-
 class Layout {
  public:
   int put(int64_t bytes) {

@@ -22,6 +22,10 @@ struct SharedPlan {
   int bytes = 0;
 };
 
+// Of a block, at most. Kernels are allowed so much whatever they ask for: what a kernel is allowed
+// is one number for all threads that launch it.
+inline constexpr int kSharedBytes = 226 << 10;
+
 // The plan of kernels with a fast path, whose warps have `depth` slots each: kWarps, or where there
 // is no room for so many half of them. No warps: does not fit.
 SharedPlan plan_fast(const KernelArgs& args, int queries, int depth);

@@ -60,6 +60,7 @@ struct Thread {
   bool waited = false;
   const CopyBarrier* copies = nullptr;  // that it waits for,
   uint32_t phase = 0;                   // of that parity
+  std::vector<Copy> own;
 };
 
 struct Block {
@@ -466,6 +467,18 @@ void wait_for_copies(const void* barrier, uint32_t parity, Place place) {
   }
   for (const Copy& c : b.ready) std::memcpy(c.to, c.from, c.bytes);
   b.ready.clear();
+}
+
+void begin_own_copy(void* to, const void* from, size_t bytes) {
+  shared_offset(to, bytes);
+  if (reinterpret_cast<uintptr_t>(from) % bytes != 0)
+    fail("thread %u copies %zu bytes from %p", running->index.x, bytes, from);
+  std::memset(to, static_cast<int>(kPattern), bytes);
+  running->own.push_back({static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes});
+}
+void wait_for_own_copies() {
+  for (const Copy& c : running->own) std::memcpy(c.to, c.from, c.bytes);
+  running->own.clear();
 }
 
 void note_wait() { running->waited = true; }

@@ -74,6 +74,9 @@ void init_copies(const void* barrier);
 void expect_copies(const void* barrier, size_t bytes);
 void begin_copy(void* to, const void* from, size_t bytes, const void* barrier);
 void wait_for_copies(const void* barrier, uint32_t parity, Place place);
+// The same for the running thread alone.
+void begin_own_copy(void* to, const void* from, size_t bytes);
+void wait_for_own_copies();
 
 // The thread waits for the kernel in front.
 void note_wait();

@@ -7,7 +7,6 @@
 namespace kvx::emulated {
 namespace {
 
-template <class T>
 struct Operands {
   int (*c)[4];
   std::array<uint32_t, 4> a;
@@ -18,28 +17,28 @@ uint8_t byte_of(uint32_t word, int i) { return static_cast<uint8_t>(word >> (8 *
 
 }  // namespace
 
-template <class T>
+template <class A, class B>
 void multiply(int (&c)[4], std::array<uint32_t, 4> a, std::array<uint32_t, 2> b, Place place) {
-  Operands<T> mine{&c, a, b};
-  of_warp("mma", place, mine, [](Operands<T>*(&lanes)[32]) {
-    uint8_t rows[16][32];
-    T columns[8][32];
+  Operands mine{&c, a, b};
+  of_warp("mma", place, mine, [](Operands*(&lanes)[32]) {
+    A rows[16][32];
+    B columns[8][32];
     for (int lane = 0; lane < 32; ++lane) {
       const int g = lane / 4, t = lane % 4;
       for (int i = 0; i < 4; ++i) {
         for (int part = 0; part < 4; ++part)
           rows[g + part % 2 * 8][part / 2 * 16 + 4 * t + i] =
-              byte_of(lanes[lane]->a[static_cast<size_t>(part)], i);
+              static_cast<A>(byte_of(lanes[lane]->a[static_cast<size_t>(part)], i));
         for (int part = 0; part < 2; ++part)
           columns[g][part * 16 + 4 * t + i] =
-              static_cast<T>(byte_of(lanes[lane]->b[static_cast<size_t>(part)], i));
+              static_cast<B>(byte_of(lanes[lane]->b[static_cast<size_t>(part)], i));
       }
     }
     for (int lane = 0; lane < 32; ++lane) {
       const int g = lane / 4, t = lane % 4;
       for (int i = 0; i < 4; ++i) {
-        const uint8_t* row = rows[g + i / 2 * 8];
-        const T* column = columns[2 * t + i % 2];
+        const A* row = rows[g + i / 2 * 8];
+        const B* column = columns[2 * t + i % 2];
         int sum = 0;
         for (int k = 0; k < 32; ++k) sum += row[k] * column[k];
         int& to = (*lanes[lane]->c)[i];
@@ -48,9 +47,12 @@ void multiply(int (&c)[4], std::array<uint32_t, 4> a, std::array<uint32_t, 2> b,
     }
   });
 }
-template void multiply<int8_t>(int (&)[4], std::array<uint32_t, 4>, std::array<uint32_t, 2>, Place);
-template void multiply<uint8_t>(int (&)[4], std::array<uint32_t, 4>, std::array<uint32_t, 2>,
-                                Place);
+template void multiply<uint8_t, int8_t>(int (&)[4], std::array<uint32_t, 4>,
+                                        std::array<uint32_t, 2>, Place);
+template void multiply<uint8_t, uint8_t>(int (&)[4], std::array<uint32_t, 4>,
+                                         std::array<uint32_t, 2>, Place);
+template void multiply<int8_t, uint8_t>(int (&)[4], std::array<uint32_t, 4>,
+                                        std::array<uint32_t, 2>, Place);
 
 void load_transposed(const void* row, uint32_t (&r)[4], Place place) {
   shared_offset(row, 16);

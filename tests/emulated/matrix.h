@@ -9,8 +9,8 @@
 
 namespace kvx::emulated {
 
-// c += A B; A of unsigned bytes, B of bytes T: int8_t or uint8_t.
-template <class T>
+// c += A B, of bytes: int8_t or uint8_t.
+template <class A, class B>
 void multiply(int (&c)[4], std::array<uint32_t, 4> a, std::array<uint32_t, 2> b, Place place);
 
 // ldmatrix.x4.trans.b16: `row` of lane i is that of row i mod 8 of matrix i / 8.

@@ -2,7 +2,9 @@
 // launch form; on the emulated device (tests/emulated) with fewer of the random and the long cases.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <span>
 #include <string>
 
 #include "gpu/common/stream.h"
@@ -22,7 +24,16 @@ constexpr bool kEmulated = true;
 constexpr bool kEmulated = false;
 #endif
 
-constexpr FusedForm kForms[] = {FusedForm::kLong, FusedForm::kWhole, FusedForm::kShort};
+constexpr FusedForm kForms[] = {FusedForm::kLong,         FusedForm::kWhole,
+                                FusedForm::kShort,        FusedForm::kPrefillLong,
+                                FusedForm::kPrefillWhole, FusedForm::kPrefillShort};
+// Without a GPU the last three, which have 128 queries a block, are tried with passes of some
+// tokens.
+std::span<const FusedForm> forms_of(const FusedSpec& spec) {
+  int32_t tokens = 0;
+  for (const auto& span : spec.spans) tokens = std::max(tokens, span.count);
+  return std::span(kForms).first(kEmulated && tokens < 16 ? 3 : 6);
+}
 
 class Fused : public testing::Test {
  protected:
@@ -36,7 +47,7 @@ void expect_right(const FusedSpec& spec, uint64_t seed, int queries = 40) {
   SCOPED_TRACE(spec.name());
   const FusedCase c(spec, seed);
   std::vector<float> first;
-  for (const FusedForm form : kForms) {
+  for (const FusedForm form : forms_of(spec)) {
     SCOPED_TRACE("form " + std::to_string(static_cast<int>(form)));
     bool fences = false;
     const std::vector<float> out = c.run(form, &fences);
@@ -182,6 +193,36 @@ TEST_F(Fused, OtherShapes) {
       if (s.along_tokens && 256 % s.k_group != 0) spec.page_tokens = 6400;
       spec.spans = {{300, 2}, {1100, 1}};
       expect_right(spec, 19);
+    }
+}
+
+// Passes of many queries: chunks at odd positions, ragged, with exact windows.
+TEST_F(Fused, Chunks) {
+  const int layouts[][2] = {{2, 2}, {4, 1}, {7, 1}, {8, 1}};
+  const int32_t chunks[][2] = {
+      {1234, 16}, {0, 100}, {127, 65}, {1001, 129}, {777, kEmulated ? 70 : 300}};
+  for (const auto& layout : layouts)
+    for (const auto& chunk : chunks)
+      for (const int window : {0, 128}) {
+        FusedSpec spec = affine(layout[0] == 4 ? 4 : 3, 128, true, 4, 128);
+        spec.q_heads = layout[0], spec.kv_heads = layout[1];
+        if (window > 0) {
+          spec.side[0].rule = {128, 0, 1};
+          spec.side[1].rule = {1, window, 1};
+        }
+        spec.spans = {{chunk[0], chunk[1]}, {259, 40}, {1500, 1}};
+        expect_right(spec, static_cast<uint64_t>(chunk[0] + layout[0]), 30);
+      }
+}
+
+// Rows of K and V sealed one by one: the causal border alone parts the queries' tiles.
+TEST_F(Fused, ChunksSealedByToken) {
+  for (const int dim : {64, 128})
+    for (const int group : {32, 64}) {
+      FusedSpec spec = affine(4, group, false, 2, group);
+      spec.dim = dim, spec.q_heads = 8, spec.kv_heads = 2, spec.page_tokens = 512;
+      spec.spans = {{900, 150}, {0, 33}};
+      expect_right(spec, static_cast<uint64_t>(dim + group), 30);
     }
 }
 
