@@ -120,7 +120,7 @@ FusedForm fused_form(const Pass& bounds, const CacheShape& shape, int q_heads) {
   const auto blocks = [&](int of) {
     return (queries + of - 1) / of * shape.kv_heads * bounds.span_count;
   };
-  if (queries >= kPrefillFewest && bounds.max_count > 1) {
+  if (queries >= kPrefillFewest && bounds.max_count > 1 && shape.head_dim == 128) {
     const int64_t whole = blocks(kPrefillQueries);
     if (whole >= kPrefillBlocks || bounds.max_length <= kSegmentRows)
       return FusedForm::kPrefillWhole;
@@ -149,11 +149,11 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
   const SideFormat &k = attend.view[0].format, &v = attend.view[1].format;
   const int dim = attend.view[0].shape.head_dim;
   const bool even = k.bits == v.bits;
-  const bool fast = (dim == 64 || dim == 128) && fast_side(k, dim, true) &&
-                    fast_side(v, dim, false) &&
-                    (even || is_prefill(form) || (k.bits != 3 && v.bits != 3));
-  if (!fast && is_prefill(form)) form = FusedForm::kWhole;
-  KernelArgs args = kernel_args(form, attend, v, even || !fast);
+  const bool affine =
+      (dim == 64 || dim == 128) && fast_side(k, dim, true) && fast_side(v, dim, false);
+  if (is_prefill(form) && !(affine && dim == 128)) form = FusedForm::kWhole;
+  const bool fast = affine && (even || is_prefill(form) || (k.bits != 3 && v.bits != 3));
+  KernelArgs args = kernel_args(form, attend, v, !fast || (even && has_one_query(dim / v.group)));
   args.scheme = scheme;
   bool folded = false;
   if (!fast) {
@@ -162,9 +162,7 @@ void attend(FusedForm form, const AffineScheme& scheme, const AttendArgs& attend
     for (int side = 0; side < 2; ++side)
       args.side[side] = SideGeometry(attend.view[side].format, attend.view[side].shape, side == 0);
     if (is_prefill(form)) {
-      (dim == 64        ? prefill_64
-       : k.along_tokens ? prefill_128_tokens
-                        : prefill_128_channels)(args, stream);
+      (k.along_tokens ? prefill_128_tokens : prefill_128_channels)(args, stream);
       folded = form == FusedForm::kPrefillWhole;
     } else {
       const auto launch =

@@ -101,8 +101,9 @@ bool by_groups(const KernelArgs& args, auto&& f) {
 template <int kDim>
 bool launch_even(const KernelArgs& args, cudaStream_t stream) {
   return by_groups<kDim>(args, [&](auto groups) {
-    return args.queries == 1 ? launch_even<kDim, 1, groups()>(args, stream)
-                             : launch_even<kDim, kBlockQueries, groups()>(args, stream);
+    if constexpr (has_one_query(groups()))
+      if (args.queries == 1) return launch_even<kDim, 1, groups()>(args, stream);
+    return launch_even<kDim, kBlockQueries, groups()>(args, stream);
   });
 }
 template <int kDim>

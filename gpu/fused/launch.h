@@ -6,6 +6,9 @@
 
 namespace kvx::gpu::fused {
 
+// Whether there are kernels of one query a block for so many V groups of a head.
+constexpr bool has_one_query(int groups) { return groups != 2; }
+
 // Each returns whether parts lie in scratch, for another kernel to fold. Mixed: K and V of two
 // widths of 2, 4 and 8 bits, kBlockQueries queries a block.
 bool launch_64(const KernelArgs& args, cudaStream_t stream);

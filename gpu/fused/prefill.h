@@ -8,8 +8,7 @@ namespace kvx::gpu::fused {
 // KernelArgs::part_rows of blocks that take all rows.
 inline constexpr int32_t kAllRows = 1 << 30;
 
-// Attention of many queries (prefill_kernel.cuh), of shapes with a fast path.
-void prefill_64(const KernelArgs& args, cudaStream_t stream);
+// Attention of many queries (prefill_kernel.cuh), of shapes with a fast path, head dim 128.
 void prefill_128_tokens(const KernelArgs& args, cudaStream_t stream);
 void prefill_128_channels(const KernelArgs& args, cudaStream_t stream);
 
