@@ -28,6 +28,9 @@ struct PlainMemory {
 // A part of the work of a block on one tile. Widths of codes that are 0: any.
 template <int kKeyBits, int kValueBits>
 class PlainTile {
+  // Unpacking any width is long enough as it is.
+  static constexpr int kUnrolled = kKeyBits == 0 ? 1 : 4;
+
  public:
   // `parts`: of the segment, `stride` floats from query to query.
   __device__ PlainTile(const KernelArgs& args, const attention::QueryTile& tile,
@@ -153,7 +156,7 @@ class PlainTile {
         if (!sealed(0, query, row)) continue;
         const std::byte* from = codes(0, row);
         int s = 0;
-#pragma unroll 4
+#pragma unroll kUnrolled
         for (int c = 0; c < dim_; c += 8) {
           uint32_t code[8];
           codes8<0>(from, c, code);
@@ -347,7 +350,7 @@ class PlainTile {
     int sum[kBlockQueries][8] = {};
     const std::byte* from = codes(1, 0);  // a tile lies in one page
     const int64_t row_bytes = a_.view[1].format.row_bytes(dim_);
-#pragma unroll 4
+#pragma unroll kUnrolled
     for (int row = slice; row < rows; row += slices) {
       uint32_t code[8];
       codes8<1>(from + row * row_bytes, first + 8 * octet, code);

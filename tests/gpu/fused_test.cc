@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "gpu/common/stream.h"
 #include "gpu/registry.h"
@@ -198,7 +200,8 @@ TEST_F(Fused, OtherShapes) {
 
 // Passes of many queries: chunks at odd positions, ragged, with exact windows.
 TEST_F(Fused, Chunks) {
-  const int layouts[][2] = {{2, 2}, {4, 1}, {7, 1}, {8, 1}};
+  std::vector<std::array<int, 2>> layouts = {{4, 1}, {7, 1}};
+  if (!kEmulated) layouts.insert(layouts.end(), {{2, 2}, {8, 1}});
   const int32_t chunks[][2] = {
       {1234, 16}, {0, 100}, {127, 65}, {1001, 129}, {777, kEmulated ? 70 : 300}};
   for (const auto& layout : layouts)
