@@ -23,9 +23,8 @@ KVX_HD constexpr int stage_bytes(int bits, int dim) {
 }
 inline constexpr int kMostSlots = 4;  // of a warp, for a stage each
 
-// Where the tiles of one side lie: bytes of codes and of scales (zeros alike) from page to page, KV
-// head to KV head and tile to tile. A tile is fetched in stages; a stage in shared memory is codes,
-// then scales, then zeros.
+// Bytes of the tiles of one side, of codes and of scales (zeros alike). A tile is fetched in
+// stages; a stage in shared memory is codes, then scales, then zeros.
 struct SideGeometry {
   int32_t meta_tile = 0;
   int32_t meta_tiles = 1;  // tiles that share scales

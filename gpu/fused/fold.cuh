@@ -38,8 +38,7 @@ static_assert(kFolded == kSegmentTiles && kFolded == kSpanSegments &&
 template <int kQueries>
 __device__ __forceinline__ void weigh_parts(const Parts& parts, const PartShape& shape,
                                             const TileUnits* units, PartWeight* weights) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, part = lane % kFolded,
-            query = lane / kFolded % kQueries;
+  const int lane = lane_of_warp(), part = lane % kFolded, query = lane / kFolded % kQueries;
   const int m = __float_as_int(parts.of(part)[query * shape.floats() + shape.maximum()]);
   int most = m;
 #pragma unroll

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <type_traits>
 
 #include "gpu/common/processors.h"
 #include "gpu/fused/kernel.cuh"
@@ -85,19 +84,6 @@ bool launch_mixed(const KernelArgs& args, cudaStream_t stream) {
   }
 }
 
-// Calls f with the number of V groups of a head as a type.
-template <int kDim>
-bool by_groups(const KernelArgs& args, auto&& f) {
-  constexpr int kMost = kDim == 128 ? 4 : 2;  // groups of 32
-  switch (args.part.groups) {
-    case 1:
-      return f(std::integral_constant<int, 1>());
-    case 2:
-      return f(std::integral_constant<int, 2>());
-    default:
-      return f(std::integral_constant<int, kMost>());
-  }
-}
 template <int kDim>
 bool launch_even(const KernelArgs& args, cudaStream_t stream) {
   return by_groups<kDim>(args, [&](auto groups) {

@@ -26,6 +26,12 @@ __device__ __forceinline__ float power(int e) {
   return e < -100 ? 0.0f : __uint_as_float(static_cast<uint32_t>(e + 127) << 23);
 }
 __device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadIdx.x) % 32; }
+// Eight codes of 3 bits, the lowest 24, to 4 bits each.
+__device__ __forceinline__ uint32_t spread3(uint32_t x) {
+  x = (x & 0x00000FFFu) | (x << 4 & 0x0FFF0000u);
+  x = (x & 0x003F003Fu) | (x << 2 & 0x3F003F00u);
+  return (x & 0x07070707u) | (x << 1 & 0x70707070u);
+}
 // rni(a * b)
 __device__ __forceinline__ int nearest(float a, float b) {
   return static_cast<int>(__float_as_uint(__fmaf_rn(a, b, kMagic))) - kMagicBits;

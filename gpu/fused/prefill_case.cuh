@@ -47,7 +47,7 @@ struct Fragment {
 
   __device__ Fragment()
       : warp(__shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0)),
-        lane(static_cast<int>(threadIdx.x) % 32),
+        lane(lane_of_warp()),
         g(lane / 4),
         t(lane % 4) {}
 };

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "gpu/common/successor.cuh"
-#include "gpu/fused/plan.h"
+#include "gpu/fused/launch.h"
 #include "gpu/fused/prefill.h"
 #include "gpu/fused/prefill_kernel.cuh"
 
@@ -62,17 +62,11 @@ void launch_prefill(const KernelArgs& args, cudaStream_t stream) {
                    args, plan);
 }
 
-// By the number of V groups.
 template <int kDim, bool kAlongTokens, int kSets>
 void launch_prefill(const KernelArgs& args, cudaStream_t stream) {
-  switch (args.part.groups) {
-    case 1:
-      return launch_prefill<kDim, kAlongTokens, kSets, 1>(args, stream);
-    case 2:
-      return launch_prefill<kDim, kAlongTokens, kSets, 2>(args, stream);
-    default:
-      return launch_prefill<kDim, kAlongTokens, kSets, kDim / 32>(args, stream);
-  }
+  by_groups<kDim>(args, [&](auto groups) {
+    launch_prefill<kDim, kAlongTokens, kSets, groups()>(args, stream);
+  });
 }
 
 }  // namespace kvx::gpu::fused

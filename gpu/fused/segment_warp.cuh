@@ -40,7 +40,7 @@ class SegmentWarp {
 
   // Stores the sums as a part of each query, [query][PartShape].
   __device__ __forceinline__ void store(const SegmentSums<kDim>& sums, float* parts) const {
-    const int query = lane() % 4, group = lane() / 4;
+    const int query = lane_of_warp() % 4, group = lane_of_warp() / 4;
     if (query >= kQueries) return;
     float* part = parts + query * args_.part.floats();
 #pragma unroll
@@ -55,8 +55,6 @@ class SegmentWarp {
 
  private:
   using Slots = Ring<kDim, kGroups, kKeyBits, kValueBits>;
-
-  __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
 
   __device__ __forceinline__ float* scores() const {
     return reinterpret_cast<float*>(memory_ + plan_.scores);
@@ -131,7 +129,7 @@ class SegmentWarp {
     }
   }
   __device__ static void store_units(const TileWeights<kGroups>& weights, TileUnits* units) {
-    const int query = lane() % 4, group = lane() / 4;
+    const int query = lane_of_warp() % 4, group = lane_of_warp() / 4;
     if (query >= kQueries || group >= kGroups) return;
     units[query].zeros[group] = weights.zero_unit;
     units[query].values[group] = pick(weights.unit, group);

@@ -23,13 +23,6 @@ __device__ inline void transpose4(uint32_t (&x)[4]) {
   x[2] = __byte_perm(c, d, 0x5410), x[3] = __byte_perm(c, d, 0x7632);
 }
 
-// Eight codes of 3 bits, the lowest 24, to 4 bits each.
-__device__ inline uint32_t spread3(uint32_t x) {
-  x = (x & 0x00000FFFu) | (x << 4 & 0x0FFF0000u);
-  x = (x & 0x003F003Fu) | (x << 2 & 0x3F003F00u);
-  return (x & 0x07070707u) | (x << 1 & 0x70707070u);
-}
-
 // 32 codes to words of four, in order. `from`: 4 kBits bytes, a multiple of 4 bytes.
 template <int kBits>
 __device__ inline void unpack32(const std::byte* from, uint32_t flip, uint32_t (&word)[8]) {

@@ -35,16 +35,11 @@ struct SpreadRows {
 #pragma unroll
     for (int i = 0; i < kDim / 32; ++i) {
       const uint32_t a = from[3 * i], b = from[3 * i + 1], c = from[3 * i + 2];
-      out[4 * i] = spread(a);
-      out[4 * i + 1] = spread(__funnelshift_r(a, b, 24));
-      out[4 * i + 2] = spread(__funnelshift_r(b, c, 16));
-      out[4 * i + 3] = spread(c >> 8);
+      out[4 * i] = spread3(a);
+      out[4 * i + 1] = spread3(__funnelshift_r(a, b, 24));
+      out[4 * i + 2] = spread3(__funnelshift_r(b, c, 16));
+      out[4 * i + 3] = spread3(c >> 8);
     }
-  }
-  __device__ static uint32_t spread(uint32_t x) {
-    x = (x & 0x00000FFFu) | (x << 4 & 0x0FFF0000u);
-    x = (x & 0x003F003Fu) | (x << 2 & 0x3F003F00u);
-    return (x & 0x07070707u) | (x << 1 & 0x70707070u);
   }
 };
 
